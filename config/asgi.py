@@ -1,0 +1,9 @@
+"""The asynchronous door, for the live streams that come later; nothing uses it yet."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+application = get_asgi_application()

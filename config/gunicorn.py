@@ -1,0 +1,84 @@
+"""How gunicorn serves Dockside: `gunicorn -c config/gunicorn.py config.wsgi:application`."""
+
+import os
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.http.errors import InvalidHeader
+from gunicorn.http.message import Request
+from gunicorn.workers.base import Worker
+
+from config.logging import gunicorn_logconfig
+
+# A web worker keeps database connections; commands, which load the same settings, need only one.
+os.environ.setdefault("DB_POOL", "1")
+
+bind = os.environ.get("BIND") or "127.0.0.1:8000"
+worker_class = "gthread"
+workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+threads = int(os.environ.get("WEB_THREADS") or 8)
+timeout = 60  # longer than the wait for a database connection: the caller shall get its 503
+graceful_timeout = 30
+keepalive = 5
+
+limit_request_line = 4094
+limit_request_fields = 100
+limit_request_field_size = 8190
+
+proc_name = "dockside"
+logconfig_dict = gunicorn_logconfig()
+control_socket_disable = True  # it would be made in a home folder, which a container may not have
+if os.access("/dev/shm", os.W_OK):
+    worker_tmp_dir = "/dev/shm"  # on a slow disk a heartbeat can come too late
+
+
+def pre_fork(server: Arbiter, worker: Worker) -> None:
+    """With `--preload`, parent and workers would share one connection's socket."""
+    close_connections()
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Fill the pool before the first request.
+
+    A cold pool counts the first burst of callers as waiting and turns some away. With the database
+    away the worker starts all the same: it says "unavailable" until the pool has filled itself.
+    """
+    from django.db import connection
+    from psycopg_pool import PoolTimeout
+
+    pool = getattr(connection, "pool", None)
+    if pool is not None:
+        try:
+            pool.open(wait=True, timeout=10)
+        except PoolTimeout:
+            worker.log.warning("the database is away, its connections are opened later")
+
+
+def worker_exit(server: Arbiter, worker: Worker) -> None:
+    """Say goodbye to PostgreSQL, instead of leaving it to notice."""
+    close_connections()
+
+
+def close_connections() -> None:
+    from django.apps import apps
+    from django.db import connections
+    from django.db.backends.postgresql.base import DatabaseWrapper
+
+    if apps.ready:
+        for connection in connections.all(initialized_only=True):
+            connection.close()
+            if isinstance(connection, DatabaseWrapper):
+                connection.close_pool()
+
+
+def pre_request(worker: Worker, req: Request) -> None:
+    """Refuse a request for no host, and close the connection where a body may stay unread.
+
+    Gunicorn drains less than 64 KiB of what the application left before it closes the connection
+    without a word, and the next request on it is lost. What the application says of the connection
+    does not count.
+    """
+    headers = dict(req.headers)
+    if "HOST" not in headers and req.version >= (1, 1):
+        raise InvalidHeader("HOST", req=req)
+    if "TRANSFER-ENCODING" in headers or int(headers.get("CONTENT-LENGTH", 0)) >= 65_536:
+        req.force_close()

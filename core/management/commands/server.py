@@ -1,0 +1,217 @@
+"""`script/server`: a migrated database, a demo day in an empty one, and gunicorn until Ctrl-C."""
+
+import contextlib
+import ctypes
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+DEFAULT_BIND = "127.0.0.1:8000"
+PORTS_TRIED = 100  # from the default one upwards
+READY_SECONDS = 60.0
+STOP_SECONDS = 40.0  # gunicorn lets requests finish for 30
+# Any number, as long as nothing else takes an advisory lock by it.
+PREPARATION_LOCK = 0x444F434B
+PR_SET_PDEATHSIG = 1
+NO = {"0", "false", "no", "off"}
+
+
+class Stopped(BaseException):
+    """SIGINT, SIGTERM or SIGHUP came. No `except Exception` on the way shall keep it."""
+
+
+class Command(BaseCommand):
+    help = "Migrates, loads the demo day into an empty database, and serves until Ctrl-C."
+
+    stopping = False
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:
+                signal.signal(number, self.stop)
+        with contextlib.suppress(Stopped):
+            listen().close()  # a taken address is better told before the work than after it
+            try:
+                self.prepare_database()
+            except OperationalError as error:
+                raise CommandError(f"the database: {str(error).splitlines()[0]}") from None
+            self.serve()
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Break off once. Ctrl-C often comes twice, from the terminal and from a supervisor."""
+        if not self.stopping:
+            self.stopping = True
+            raise Stopped
+
+    def say(self, line: str) -> None:
+        """Print a line at once, also into a pipe: somebody waits for it."""
+        self.stdout.write(line)
+        self.stdout.flush()
+
+    def prepare_database(self) -> None:
+        """Migrate, and fill an empty database. A second process waits and finds it done."""
+        with preparation_lock():
+            executor = MigrationExecutor(connection)
+            waiting = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+            call_command("migrate", verbosity=0, interactive=False)
+            state = f"{waiting} migrations applied" if waiting else "up to date"
+            self.say(f"database: {state}")
+            if os.environ.get("DEMO", "1").lower() not in NO:
+                call_command("load_demo", if_empty=True, stdout=self.stdout)
+
+    def serve(self) -> None:
+        listener = listen()
+        host, port = listener.getsockname()[:2]
+        if not os.environ.get("BIND") and port != int(DEFAULT_BIND.rpartition(":")[2]):
+            self.say(f"{DEFAULT_BIND} is taken, serving on port {port}")
+        address = f"{f'[{host}]' if ':' in host else host}:{port}"
+        gunicorn = start_gunicorn(listener, address)
+        try:
+            wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 — only compared
+            near = wildcards.get(host, host)
+            self.wait_until_ready(gunicorn, near, port)
+            url = f"http://{f'[{near}]' if ':' in near else near}:{port}"
+            self.say(f"API:   {url}/api/v1/")
+            self.say(f"docs:  {url}/api/v1/docs")
+            self.say(f"admin: {url}/admin/")
+            self.say(f"ready: {url}")
+            code = gunicorn.wait()
+        finally:
+            self.stopping = True
+            end(gunicorn)
+        raise CommandError(f"gunicorn ended by itself, with code {code}")
+
+    def wait_until_ready(self, gunicorn: subprocess.Popen[bytes], host: str, port: int) -> None:
+        answer = "no answer"
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            if gunicorn.poll() is not None:
+                raise CommandError(f"gunicorn did not start: it ended with {gunicorn.returncode}")
+            answer = readiness(host, port)
+            if answer == "200":
+                return
+            time.sleep(0.1)
+        raise CommandError(f"not ready after {READY_SECONDS:.0f} seconds: {answer}")
+
+
+@contextlib.contextmanager
+def preparation_lock() -> Iterator[None]:
+    """Hold the database-wide lock of whoever prepares it.
+
+    Tried again and again rather than waited for: `lock_timeout` would end the waiting.
+    """
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", [PREPARATION_LOCK])
+            if cursor.fetchone() == (True,):
+                break
+            time.sleep(0.2)
+    try:
+        yield
+    finally:
+        connection.close()  # which frees the lock, also where a transaction failed
+
+
+def listen() -> socket.socket:
+    """A listening socket on BIND, or on the first free port from 127.0.0.1:8000 on.
+
+    It is opened here and handed to gunicorn: between finding a port free and taking it, another
+    clone on this machine could take it.
+    """
+    given = os.environ.get("BIND", "")
+    host, _, port = (given or DEFAULT_BIND).rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise CommandError(f"BIND={given} is not HOST:PORT")
+    for number in [int(port)] if given else range(int(port), int(port) + PORTS_TRIED):
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host, number, type=socket.SOCK_STREAM
+            )[0]
+        except OSError as error:
+            raise CommandError(f"BIND={given}: {error.strerror}") from None
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(2048)
+        except OSError as error:
+            listener.close()
+            if given:
+                raise CommandError(f"BIND={given}: {error.strerror}") from None
+        else:
+            return listener
+    raise CommandError(f"no free port from {DEFAULT_BIND} on; name one in BIND")
+
+
+def start_gunicorn(listener: socket.socket, address: str) -> subprocess.Popen[bytes]:
+    """Start gunicorn on the socket, which this process then closes.
+
+    It gets a process group of its own, so that Ctrl-C reaches it once and through us; if we are
+    killed, Linux tells it to end.
+    """
+    arguments = ["-c", str(settings.BASE_DIR / "config" / "gunicorn.py")]
+    arguments += ["--bind", f"fd://{listener.fileno()}", "config.wsgi:application"]
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    parent = os.getpid()
+
+    def in_child() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        if libc:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    # A signal in the middle would leave a gunicorn that nobody knows.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        gunicorn = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", *arguments],
+            cwd=settings.BASE_DIR,
+            env=os.environ | {"BIND": address},
+            pass_fds=[listener.fileno()],
+            process_group=0,
+            preexec_fn=in_child,
+        )
+        listener.close()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    return gunicorn
+
+
+def readiness(host: str, port: int) -> str:
+    """The status that the readiness check answers, or why there is none."""
+    allowed = [name for name in settings.ALLOWED_HOSTS if name != "*"] or ["localhost"]
+    headers = {"Host": "localhost" if "localhost" in allowed else allowed[0].lstrip(".")}
+    asking = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        asking.request("GET", "/api/v1/health/ready", headers=headers)
+        return str(asking.getresponse().status)
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    finally:
+        asking.close()
+
+
+def end(gunicorn: subprocess.Popen[bytes]) -> None:
+    """Let gunicorn finish its requests; after `STOP_SECONDS` end it and its workers by force."""
+    if gunicorn.poll() is None:
+        gunicorn.terminate()
+        try:
+            gunicorn.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(gunicorn.pid, signal.SIGKILL)
+            gunicorn.wait()
