@@ -1,0 +1,164 @@
+"""Constraints that are declared once and kept three times.
+
+A `Rule` is a CHECK of the database that can also be judged in Python, without a statement: by a
+service before the write, by an admin form beside the field. A `Unique` knows which field to blame.
+What people are told lives on the constraint and stays out of the migrations.
+"""
+
+import copy
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self, cast
+
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.constants import LOOKUP_SEP
+
+from core.errors import FieldError, RuleBroken
+
+_LOOKUPS: dict[str, Callable[[Any, Any], bool]] = {
+    "exact": lambda left, right: left == right,
+    "gt": lambda left, right: left > right,
+    "gte": lambda left, right: left >= right,
+    "lt": lambda left, right: left < right,
+    "lte": lambda left, right: left <= right,
+    "in": lambda left, right: left in right,
+    "regex": lambda left, right: re.search(right, left) is not None,
+}
+
+
+def _value(instance: models.Model, name: str) -> Any:
+    field: Any = instance._meta.get_field(name)
+    return getattr(instance, field.attname)
+
+
+def _leaf(instance: models.Model, path: str, wanted: Any) -> bool | None:
+    name, _, lookup = path.partition(LOOKUP_SEP)
+    value = _value(instance, name)
+    if lookup == "isnull":
+        return (value is None) is wanted
+    if isinstance(wanted, F):
+        wanted = _value(instance, wanted.name)  # type: ignore[attr-defined]
+    if value is None or wanted is None:
+        return None
+    return _LOOKUPS[lookup or "exact"](value, wanted)
+
+
+def truth(condition: Any, instance: models.Model) -> bool | None:
+    """What SQL says of `condition` for the values on `instance`; None is SQL's unknown.
+
+    Knows the fields of the row itself, `F` of the same row and the lookups that rules are made of.
+
+    Raises:
+        KeyError: a lookup that only the database knows.
+    """
+    results = [
+        truth(child, instance) if isinstance(child, Q) else _leaf(instance, *child)
+        for child in cast(list[Any], condition.children)
+    ]
+    decisive = condition.connector == Q.OR  # one True decides an OR, one False an AND
+    result: bool | None
+    if decisive in results:
+        result = decisive
+    else:
+        result = None if None in results else not decisive
+    return (not result) if condition.negated and result is not None else result
+
+
+class _Told:
+    """What both kinds of constraint add: whom to blame, and what to say."""
+
+    field: str | None
+    code: str
+    message: str
+
+    def clone(self) -> Self:
+        return copy.copy(self)
+
+    def told(self) -> FieldError:
+        """What the breach of this constraint looks like to people."""
+        return FieldError(self.field, self.code, self.message)
+
+
+class Rule(_Told, models.CheckConstraint):
+    """A CHECK that blames `field` (None: the whole row) under `code` with `message`."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        condition: Q,
+        field: str | None = None,
+        code: str = "",
+        message: str = "",
+    ) -> None:
+        super().__init__(name=name, condition=condition)
+        self.field, self.code, self.message = field, code, message
+
+    def deconstruct(self) -> Any:
+        return (
+            "django.db.models.CheckConstraint",
+            (),
+            {"name": self.name, "condition": self.condition},
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, models.CheckConstraint):
+            return bool(self.name == other.name and self.condition == other.condition)
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def validate(
+        self,
+        model: type[models.Model],
+        instance: models.Model,
+        exclude: Any = None,
+        using: str = "default",
+    ) -> None:
+        """Judge in Python what Django would ask the database: one statement per constraint."""
+        if truth(self.condition, instance) is False:
+            at = self.field if self.field and self.field not in (exclude or ()) else None
+            raise ValidationError(
+                {at or NON_FIELD_ERRORS: ValidationError(self.message, code=self.code)}
+            )
+
+
+class Unique(_Told, models.UniqueConstraint):
+    """A UNIQUE whose breach blames `field`."""
+
+    code = "taken"
+
+    def __init__(self, *expressions: Any, field: str | None = None, **kwargs: Any) -> None:
+        super().__init__(*expressions, **kwargs)
+        self.field = field
+        self.message = "This is taken already."
+        self.violation_error_message = self.message
+
+    def deconstruct(self) -> Any:
+        _path, args, kwargs = super().deconstruct()
+        kwargs.pop("violation_error_message", None)
+        return "django.db.models.UniqueConstraint", args, kwargs
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, models.UniqueConstraint):
+            mine, theirs = self.deconstruct(), other.deconstruct()
+            return bool(mine[1:] == theirs[1:])
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def broken_rules(instance: models.Model) -> Iterator[FieldError]:
+    """Each rule of the model that `instance`, as it is in memory, would break."""
+    for constraint in instance._meta.constraints:
+        if isinstance(constraint, Rule) and truth(constraint.condition, instance) is False:
+            yield constraint.told()
+
+
+def keep_rules(instance: models.Model, *more: Iterable[FieldError]) -> None:
+    """Raise `RuleBroken` naming every rule that `instance` breaks, and `more`; else return."""
+    errors = [*broken_rules(instance), *(error for some in more for error in some)]
+    if errors:
+        raise RuleBroken(errors)

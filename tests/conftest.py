@@ -1,0 +1,86 @@
+"""What every test may ask for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from rest_framework_simplejwt.tokens import AccessToken
+
+from core.models import User
+from tests.core.factories import UserFactory
+
+
+class ApiClient(Client):
+    """Django's client, at home under /api/v1, speaking JSON as one user."""
+
+    def __init__(self, user: User | None = None, **defaults: Any) -> None:
+        self.user = user
+        if user:
+            defaults["HTTP_AUTHORIZATION"] = f"Bearer {AccessToken.for_user(user)}"
+        super().__init__(**defaults)
+
+    def generic(self, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+        return super().generic(method, _full(path), *args, **kwargs)
+
+    def get(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        return super().get(_full(path), *args, **kwargs)
+
+    def post(self, path: str, data: Any = None, **kwargs: Any) -> Any:
+        return super().post(_full(path), data or {}, content_type=_type(kwargs), **kwargs)
+
+    def put(self, path: str, data: Any = None, **kwargs: Any) -> Any:
+        return super().put(_full(path), data or {}, content_type=_type(kwargs), **kwargs)
+
+    def patch(self, path: str, data: Any = None, **kwargs: Any) -> Any:
+        return super().patch(_full(path), data or {}, content_type=_type(kwargs), **kwargs)
+
+
+def _full(path: str) -> str:
+    return path if path.startswith("/api/") else f"/api/v1{path}"
+
+
+def _type(kwargs: dict[str, Any]) -> str:
+    return str(kwargs.pop("content_type", "application/json"))
+
+
+@pytest.fixture
+def dispatcher(db: None) -> User:
+    return UserFactory()
+
+
+@pytest.fixture
+def api(dispatcher: User) -> ApiClient:
+    """The API as the dispatcher sees it."""
+    return ApiClient(dispatcher)
+
+
+@pytest.fixture
+def api_of() -> Callable[[User], ApiClient]:
+    """The API as any user sees it."""
+    return ApiClient
+
+
+@pytest.fixture
+def anonymous(db: None) -> ApiClient:
+    return ApiClient()
+
+
+@pytest.fixture
+def statements() -> Callable[[], Any]:
+    """Records the SQL of a block, without the transaction's own statements."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    class Statements(CaptureQueriesContext):
+        own = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+
+        @property
+        def sql(self) -> list[str]:
+            return [
+                query["sql"]
+                for query in self.captured_queries
+                if not query["sql"].startswith(self.own)
+            ]
+
+    return lambda: Statements(connection)
