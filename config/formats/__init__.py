@@ -1,0 +1,1 @@
+"""How days and times look to people; Django looks here for the language in use."""

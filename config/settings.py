@@ -1,0 +1,312 @@
+"""Everything that differs between machines, read from the environment.
+
+docs/configuration.md explains each variable. Secrets have no default, other defaults are the safe
+ones, and a malformed value stops the start with its own name in the message.
+"""
+
+import sys
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
+from environs import FileAwareEnv
+from environs import validate as rule
+from marshmallow import ValidationError
+
+from config import logging as logging_config
+from core.version import VERSION
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = FileAwareEnv(eager=False)
+env.read_env(BASE_DIR / ".env", recurse=False)
+
+
+def hosts_of(bind: str) -> list[str]:
+    """The host names under which a server bound to `bind` is asked for on its own machine."""
+    host = (urlsplit(f"//{bind}").hostname or "").lower()
+    local = ["localhost", "127.0.0.1", "[::1]"]
+    return [*local, host] if host and ":" not in host and host not in local else local
+
+
+DEBUG = env.bool("DEBUG", False)
+SECRET_KEY = (env.str("SECRET_KEY", validate=rule.Length(min=32)) or "").strip()
+BIND = env.str("BIND", "127.0.0.1:8000")
+DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / ".dockside").absolute()
+HTTPS = env.bool("HTTPS", False)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", hosts_of(BIND))
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", [])
+TRUST_PROXY = env.bool("TRUST_PROXY", False)
+LOG_FORMAT = env.str(
+    "LOG_FORMAT",
+    "console" if sys.stderr.isatty() else "json",
+    validate=rule.OneOf(["json", "console"]),
+)
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=rule.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+
+# ---------------------------------------------------------------------------------- applications
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "pgtrigger",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "core",
+    "terminals",
+    "fleet",
+    "orders",
+]
+
+MIDDLEWARE = [
+    "core.middleware.request_log",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "core.middleware.api_requests",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+AUTH_USER_MODEL = "core.User"
+LOGIN_REDIRECT_URL = "/admin/"
+LOGIN_URL = "/admin/login/"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Served from where the packages keep them until `collectstatic` has been run (the image does).
+WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
+if WHITENOISE_USE_FINDERS:
+    warnings.filterwarnings("ignore", "No directory at", UserWarning, "whitenoise")
+
+# -------------------------------------------------------------------------------------- database
+
+DATABASES = {"default": env.dj_db_url("DATABASE_URL", "") or {}}
+if not DATABASES["default"]:
+    raise ImproperlyConfigured("environment: DATABASE_URL is not set; script/manage starts one")
+DB_POOL = env.bool("DB_POOL", False)  # config/gunicorn.py turns it on: commands need one connection
+DB_STATEMENT_TIMEOUT = env.int("DB_STATEMENT_TIMEOUT_MS", 8_000, validate=rule.Range(min=0))
+DB_LOCK_TIMEOUT = env.int("DB_LOCK_TIMEOUT_MS", 5_000, validate=rule.Range(min=0))
+DB_IDLE_TIMEOUT = env.int("DB_IDLE_IN_TRANSACTION_TIMEOUT_MS", 60_000, validate=rule.Range(min=0))
+_pool_kept = env.int("DB_POOL_SIZE", 20, validate=rule.Range(min=1))
+_pool_overflow = env.int("DB_POOL_OVERFLOW", 10, validate=rule.Range(min=0))
+
+_guards = {
+    "lock_timeout": DB_LOCK_TIMEOUT,
+    "idle_in_transaction_session_timeout": DB_IDLE_TIMEOUT,
+}
+if DB_POOL:  # a migration or a report may take its time, a request may not
+    _guards["statement_timeout"] = DB_STATEMENT_TIMEOUT
+DATABASES["default"] |= {
+    "ENGINE": "core.postgres",
+    "ATOMIC_REQUESTS": False,  # core.api.views.UnitOfWork says why
+    "CONN_MAX_AGE": 0,
+    "CONN_HEALTH_CHECKS": True,
+    "OPTIONS": {
+        "application_name": "dockside",
+        "connect_timeout": 5,
+        "options": " ".join(f"-c {name}={value}" for name, value in _guards.items()),
+        **(
+            {
+                "pool": {
+                    "min_size": _pool_kept,
+                    "max_size": _pool_kept + _pool_overflow,
+                    "max_lifetime": env.float("DB_POOL_LIFETIME_S", 3600.0),
+                    "timeout": env.float("DB_POOL_TIMEOUT_S", 30.0),
+                    "max_idle": 60.0,
+                    "reconnect_timeout": 30.0,
+                }
+            }
+            if DB_POOL
+            else {}
+        ),
+    },
+}
+
+# ----------------------------------------------------------------------------------------- cache
+
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": (env.str("REDIS_URL", "redis://127.0.0.1:6379/0") or "").strip(),
+        "KEY_PREFIX": "dockside",
+        "OPTIONS": {
+            "CLIENT_CLASS": "django_redis.client.DefaultClient",
+            "IGNORE_EXCEPTIONS": True,
+            "SOCKET_CONNECT_TIMEOUT": 0.3,
+            "SOCKET_TIMEOUT": 0.5,
+        },
+    }
+}
+DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
+SESSION_ENGINE = "django.contrib.sessions.backends.db"  # a session outlives the cache
+
+# ---------------------------------------------------------------------------------------- safety
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^(api/v1/)?health"]  # probes come by plain HTTP from within
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SESSION_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SECURE = HTTPS
+X_FRAME_OPTIONS = "DENY"
+if TRUST_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+MAX_BODY_BYTES = 1_048_576  # of a JSON body
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
+
+# -------------------------------------------------------------------------------------- language
+
+LANGUAGE_CODE = "en"
+FORMAT_MODULE_PATH = "config.formats"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# ------------------------------------------------------------------------------------------- API
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "core.api.authentication.BearerAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["core.api.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["core.api.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.api.renderers.Negotiation",
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "core.api.schema.ContractSchema",
+    "EXCEPTION_HANDLER": "core.api.errors.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 15)),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=env.int("REFRESH_TOKEN_DAYS", 7)),
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": SECRET_KEY,
+    "ISSUER": "dockside",
+    "AUDIENCE": "dockside-api",
+    "LEEWAY": timedelta(seconds=60),
+    "UPDATE_LAST_LOGIN": False,
+    "CHECK_REVOKE_TOKEN": True,  # a changed password ends every token
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Dockside API",
+    "DESCRIPTION": "Orders, terminals and fleet of a freight terminal. What a client may rely on.",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.0.3",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PUBLIC": True,
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "COMPONENT_SPLIT_PATCH": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": True},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "core.api.schema.add_problems",
+    ],
+    "ENUM_NAME_OVERRIDES": {
+        "Service": "orders.models.Service",
+        "Commodity": "orders.models.Commodity",
+        "OrderStatus": "orders.models.Status",
+        "Alive": ["ok"],
+        "Readiness": ["ok", "unavailable"],
+        "PartStatus": ["ok", "down"],
+        "WholeStatus": ["ok", "degraded", "down"],
+    },
+    "EXTENSIONS_INFO": {},
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Dockside",
+    "SITE_HEADER": "Dockside",
+    "SITE_SYMBOL": "anchor",
+    "SITE_URL": "/api/v1/docs",
+    "SHOW_VIEW_ON_SITE": False,
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("core/favicon.svg")}
+    ],
+    "STYLES": [lambda request: static("core/admin.css")],
+    "DASHBOARD_CALLBACK": "orders.admin.board",
+    "SIDEBAR": {"navigation": "config.navigation.navigation"},
+    "BORDER_RADIUS": "6px",
+    "COLORS": {
+        "primary": {  # the blue of deep water
+            "50": "oklch(97% .015 225)",
+            "100": "oklch(94% .032 225)",
+            "200": "oklch(88% .06 225)",
+            "300": "oklch(80% .09 225)",
+            "400": "oklch(70% .115 228)",
+            "500": "oklch(60% .12 232)",
+            "600": "oklch(51% .11 236)",
+            "700": "oklch(44% .095 238)",
+            "800": "oklch(38% .08 240)",
+            "900": "oklch(33% .065 242)",
+            "950": "oklch(25% .05 244)",
+        },
+    },
+}
+
+# --------------------------------------------------------------------------------------- logging
+
+LOGGING_CONFIG = None
+logging_config.configure(LOG_FORMAT, LOG_LEVEL)
+
+try:
+    env.seal()
+except ValidationError as error:  # every wrong variable at once, each under its own name
+    raise ImproperlyConfigured(f"environment: {error}") from None

@@ -1,0 +1,209 @@
+"""Query parameters that take the caller at its word: what is not understood is refused."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema_field
+
+from core import text
+from core.api.patterns import pattern_of
+
+MAX_SEARCH_CHARS = 200
+NO_CHOICE = "Not one of the values there are."
+
+
+class _Exact(forms.Field):
+    """A parameter that is written in one form; an empty one is refused like any other mistake."""
+
+    parse: Callable[[str], Any]
+
+    def to_python(self, value: Any) -> Any:
+        return None if value is None else type(self).parse(value)
+
+    def validate(self, value: Any) -> None:
+        pass
+
+
+def _flag(value: str) -> bool:
+    if value not in {"true", "false"}:
+        raise ValidationError("Neither true nor false.", code="invalid")
+    return value == "true"
+
+
+def _part(value: str) -> str:
+    value = text.storable(value).strip()
+    if len(value) > MAX_SEARCH_CHARS:
+        raise ValidationError(f"At most {MAX_SEARCH_CHARS} characters.", code="max_length")
+    return value
+
+
+def _whole(value: str) -> str:
+    value = _part(value)
+    if not value:
+        raise ValidationError("Empty.", code="required")
+    return value
+
+
+class _IdField(_Exact):
+    parse = staticmethod(text.identifier)
+
+
+class _DayField(_Exact):
+    parse = staticmethod(text.day)
+
+
+class _InstantField(_Exact):
+    parse = staticmethod(text.instant)
+
+
+class _FlagField(_Exact):
+    parse = staticmethod(_flag)
+
+
+class _PartField(_Exact):
+    parse = staticmethod(_part)
+
+
+class _WholeField(_Exact):
+    parse = staticmethod(_whole)
+
+
+class _ManyIdsField(forms.MultipleChoiceField):
+    """Ids, each given by a parameter of the same name."""
+
+    def to_python(self, value: Any) -> Any:
+        return [text.identifier(each) for each in value or ()]
+
+    def validate(self, value: Any) -> None:
+        pass
+
+
+class _Described(filters.Filter):
+    """A filter whose values `schema` describes: a `method` would hide their type."""
+
+    schema: ClassVar[dict[str, Any]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        told = {"description": kwargs["help_text"]} if "help_text" in kwargs else {}
+        extend_schema_field(self.schema | told)(self)
+
+
+class IdFilter(_Described, filters.UUIDFilter):
+    field_class = _IdField
+    schema = {"type": "string", "format": "uuid"}
+
+
+class ManyIdsFilter(_Described, filters.MultipleChoiceFilter):
+    """`?terminal_id=…&terminal_id=…`: any of these."""
+
+    field_class = _ManyIdsField
+    schema = IdFilter.schema
+
+    def filter(self, qs: Any, value: Any) -> Any:
+        return qs.filter(**{f"{self.field_name}__in": value}) if value else qs
+
+
+class DayFilter(_Described, filters.DateFilter):
+    field_class = _DayField
+    schema = {"type": "string", "format": "date"}
+
+
+class InstantFilter(_Described, filters.IsoDateTimeFilter):
+    field_class = _InstantField
+    schema = {"type": "string", "format": "date-time"}
+
+
+class FlagFilter(_Described, filters.BooleanFilter):
+    field_class = _FlagField
+    schema = {"type": "boolean"}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, widget=forms.TextInput, **kwargs)
+
+
+class PartFilter(_Described, filters.CharFilter):
+    """A part of a text, at most 200 characters; an empty one filters nothing."""
+
+    field_class = _PartField
+    schema = {
+        "type": "string",
+        "pattern": pattern_of(text.storable, MAX_SEARCH_CHARS, may_be_empty=True),
+    }
+
+
+class WholeFilter(_Described, filters.CharFilter):
+    """A whole text; an empty one is refused."""
+
+    field_class = _WholeField
+    schema = {
+        "type": "string",
+        "pattern": pattern_of(text.storable, MAX_SEARCH_CHARS, may_be_empty=False),
+    }
+
+
+REPEATABLE = (filters.MultipleChoiceFilter, filters.AllValuesMultipleFilter)
+
+
+class StrictFilterSet(filters.FilterSet):
+    """Filters that may not contradict themselves: one value each, no range backwards."""
+
+    def is_valid(self) -> bool:
+        valid = super().is_valid()
+        for name, each in self.filters.items():
+            if not isinstance(each, REPEATABLE) and len(self.data.getlist(name)) > 1:
+                self.form.add_error(None, _blamed(name, "repeated", "Given more than once."))
+                valid = False
+            elif isinstance(each, filters.ChoiceFilter) and self.data.get(name) == "":
+                self.form.add_error(None, _blamed(name, "invalid_choice", "Not a valid choice."))
+                valid = False
+        if valid:
+            valid = self._ranges_are_right()
+        return valid
+
+    def _ranges_are_right(self) -> bool:
+        values = self.form.cleaned_data
+        for name in [each.removesuffix("_from") for each in self.filters if each.endswith("_from")]:
+            first, last = values[f"{name}_from"], values.get(f"{name}_until")
+            if first and last and first > last:
+                self.form.add_error(
+                    None,
+                    _blamed(f"{name}_until", "reversed", "The range ends before it begins."),
+                )
+                return False
+        return True
+
+    def refusals(self) -> dict[str, list[Any]]:
+        """What is wrong, by parameter, as DRF's `ValidationError` takes it."""
+        from rest_framework.exceptions import ErrorDetail
+
+        found: dict[str, list[Any]] = {}
+        for name, errors in self.form.errors.as_data().items():
+            for error in errors:
+                where = error.params["parameter"] if name == "__all__" else name
+                code = error.code or "invalid"
+                # Django's own words for a choice repeat what was sent.
+                words = NO_CHOICE if code == "invalid_choice" else str(error.messages[0])
+                found.setdefault(where, []).append(ErrorDetail(words, code=code))
+        return found
+
+
+def _blamed(parameter: str, code: str, message: str) -> ValidationError:
+    return ValidationError(message, code=code, params={"parameter": parameter})
+
+
+class StrictFilterBackend(filters.DjangoFilterBackend):
+    """django-filter, with refusals in the contract's form."""
+
+    def filter_queryset(self, request: Any, queryset: Any, view: Any) -> Any:
+        filterset = self.get_filterset(request, queryset, view)
+        if filterset is None:
+            return queryset
+        if not filterset.is_valid():
+            from rest_framework.exceptions import ValidationError as Invalid
+
+            raise Invalid(filterset.refusals())
+        return filterset.qs

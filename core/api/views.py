@@ -1,0 +1,183 @@
+"""What every view of the API has in common: one request is one unit of work."""
+
+import random
+import time
+from typing import Any, ClassVar
+
+from django.db import DatabaseError, transaction
+from django.http import HttpResponseBase
+from rest_framework.exceptions import (
+    ErrorDetail,
+    MethodNotAllowed,
+    ParseError,
+    ValidationError,
+)
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
+
+from core import services, text
+from core.api.filters import StrictFilterBackend
+from core.api.ordering import Key, StrictOrdering
+from core.api.pagination import ContractPagination
+from core.api.serializers import InputSerializer
+from core.database_errors import is_retryable
+from core.errors import NotFound
+
+RETRIES = 3
+MIN_PAUSE_S, MAX_PAUSE_S = 0.01, 0.1
+
+
+class UnitOfWork(APIView):
+    """One transaction per request: kept below status 400, rolled back otherwise.
+
+    Not Django's `ATOMIC_REQUESTS`: PostgreSQL judges deferred foreign keys, and some serialization
+    failures, only at COMMIT, which would then come after DRF's exception handler. Here it comes
+    before it. A serialization failure or a deadlock is repeated whole, since nothing has left the
+    house before the commit.
+    """
+
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+    # Query parameters besides those of filters, ordering and pages.
+    query_parameters: ClassVar[frozenset[str]] = frozenset()
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        self.args, self.kwargs = args, kwargs
+        self.headers = self.default_response_headers
+        self.request = self.initialize_request(request, *args, **kwargs)
+        response: Any
+        try:
+            response = self._work(self.request)
+        except Exception as error:  # noqa: BLE001 - the handler knows every kind
+            response = self.handle_exception(error)
+        self.response = self.finalize_response(self.request, response, *args, **kwargs)
+        return self.response
+
+    def _work(self, request: Any) -> HttpResponseBase:
+        for retries_left in reversed(range(RETRIES + 1)):
+            try:
+                with transaction.atomic():
+                    response = self._answer(request)
+                    if response.status_code >= 400:
+                        transaction.set_rollback(True)
+                    return response
+            except DatabaseError as error:
+                if not retries_left or not is_retryable(error):
+                    raise
+                time.sleep(random.uniform(MIN_PAUSE_S, MAX_PAUSE_S))  # noqa: S311
+        raise AssertionError("unreachable")
+
+    def _answer(self, request: Any) -> HttpResponseBase:
+        self.initial(request, *self.args, **self.kwargs)
+        name = (request.method or "").lower()
+        handler = getattr(self, name, None) if name in self.http_method_names else None
+        if handler is None:
+            raise MethodNotAllowed(request.method)
+        if "id" not in self.kwargs:  # else once it is found: 404 comes first
+            self.refuse_unknown_parameters()
+        answer: HttpResponseBase = handler(request, *self.args, **self.kwargs)
+        return answer
+
+    def refuse_unknown_parameters(self) -> None:
+        """Raise `ValidationError` for the query's parameters that mean nothing here."""
+        unknown = set(self.request.query_params) - self.known_parameters()
+        if unknown:
+            told = ErrorDetail("There is no such parameter.", code="unknown-parameter")
+            raise ValidationError({name: [told] for name in sorted(unknown)})
+
+    def known_parameters(self) -> frozenset[str]:
+        return self.query_parameters
+
+    def body(self, *, required: bool = True) -> Any:
+        """The parsed body; an empty one is `{}` where none is required.
+
+        Raises:
+            ParseError: it is empty though required, or not JSON.
+        """
+        if not self.request._request.body:
+            if required or int(self.request.META.get("CONTENT_LENGTH") or 0):
+                raise ParseError("The body is empty.")
+            return {}
+        return self.request.data
+
+
+class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
+    """Lists and single things of one kind, seen by who may see them."""
+
+    lookup_field = "id"
+    lookup_value_converter = "str"
+    filter_backends = [StrictFilterBackend, StrictOrdering]
+    pagination_class = ContractPagination
+    ordering_fields: ClassVar[tuple[str, ...]]
+    ordering: ClassVar[tuple[str, ...]]
+    sorting: list[Key]
+    input_class: ClassVar[type[InputSerializer]]
+
+    def known_parameters(self) -> frozenset[str]:
+        if self.action != "list":
+            return self.query_parameters
+        filters = self.filterset_class.base_filters  # type: ignore[attr-defined]
+        return frozenset([*filters, StrictOrdering.parameter, *ContractPagination.parameters])
+
+    def get_object(self) -> Any:
+        """The thing that the address names, held until the end of the request if it may change.
+
+        Raises:
+            NotFound: nothing has this id, or it is somebody else's.
+            ValidationError: the query names parameters, and there are none here.
+        """
+        from django.core.exceptions import ValidationError as NoId
+
+        try:
+            key = text.identifier(self.kwargs["id"])
+        except NoId:
+            raise NotFound from None
+        rows: Any = self.get_queryset()
+        if self.request.method not in {"GET", "HEAD"}:
+            rows = rows.locked()
+        try:
+            thing = rows.get(pk=key)
+        except rows.model.DoesNotExist:
+            raise NotFound from None
+        self.refuse_unknown_parameters()
+        return thing
+
+    def list(self, request: Any) -> Response:
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    def created(self, thing: Any, serializer: BaseSerializer[Any]) -> Response:
+        """201, with the address of what was made."""
+        path = self.request.path.rstrip("/")
+        return Response(serializer.data, status=201, headers={"Location": f"{path}/{thing.pk}"})
+
+
+class RegistryViewSet(ContractViewSet):
+    """A register of things that are simply there: made, read, changed, deleted."""
+
+    queryset: Any
+
+    def get_queryset(self) -> Any:
+        return self.queryset.visible_to(self.request.user)
+
+    def retrieve(self, request: Any, id: str) -> Response:
+        return Response(self.get_serializer(self.get_object()).data)
+
+    def create(self, request: Any) -> Response:
+        services.home_of(request.user)  # whoever has none is told so before anything of the body
+        values = self.input_class(data=self.body()).accepted()
+        thing = services.create(self.queryset.model, values, by=request.user)
+        return self.created(thing, self.get_serializer(thing))
+
+    def update(self, request: Any, id: str, *, partial: bool = False) -> Response:
+        thing = self.get_object()
+        values = self.input_class(data=self.body(), partial=partial).accepted()
+        return Response(self.get_serializer(services.update(thing, values)).data)
+
+    def partial_update(self, request: Any, id: str) -> Response:
+        return self.update(request, id, partial=True)
+
+    def destroy(self, request: Any, id: str) -> Response:
+        services.delete(self.get_object())
+        return Response(status=204)

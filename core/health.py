@@ -1,0 +1,125 @@
+"""Whether the parts that Dockside leans on answer, each within two seconds.
+
+The database is asked on a connection of its own, by one thread at a time, so that a probe neither
+waits for the pool nor adds to the crowd: callers that come together share one answer.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooSlow
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import psycopg
+import structlog
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+
+log = structlog.stdlib.get_logger("core.health")
+
+PATIENCE_S = 1.5
+SHARED_FOR_S = 0.25
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one part answered; `latency_ms` is None where it did not."""
+
+    ok: bool
+    latency_ms: float | None
+    migrated: bool = True
+
+
+class Probe:
+    """Asks `question` in a thread of its own; callers at the same time share the answer."""
+
+    def __init__(self, question: Callable[[], bool]) -> None:
+        self._question = question
+        self._lock = threading.Lock()
+        self._asked: Future[Check] | None = None
+        self._asked_at = 0.0
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="probe")
+
+    def ask(self) -> Check:
+        """The answer, or `ok=False` after 1.5 s; a question that hangs is not asked again."""
+        with self._lock:
+            now = time.monotonic()
+            done = self._asked is not None and self._asked.done()
+            if self._asked is None or (done and now - self._asked_at > SHARED_FOR_S):
+                self._asked, self._asked_at = self._thread.submit(self._answer), now
+            asked = self._asked
+        try:
+            return asked.result(timeout=PATIENCE_S)
+        except TooSlow:
+            return Check(ok=False, latency_ms=None)
+
+    def _answer(self) -> Check:
+        started = time.perf_counter()
+        try:
+            migrated = self._question()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the part does not answer
+            log.warning("health_check_failed", kind=type(error).__name__)
+            return Check(ok=False, latency_ms=None)
+        latency = round((time.perf_counter() - started) * 1000, 2)
+        return Check(ok=True, latency_ms=latency, migrated=migrated)
+
+
+class _Database:
+    """One connection per process, opened when first asked."""
+
+    def __init__(self) -> None:
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def __call__(self) -> bool:
+        try:
+            return self._migrated()
+        except psycopg.OperationalError:
+            self.close()  # it was an old connection, perhaps: the second try is the answer
+            return self._migrated()
+
+    def _migrated(self) -> bool:
+        if self._connection is None or self._connection.closed:
+            parameters = {
+                **connection.get_connection_params(),
+                "connect_timeout": 2,
+                "application_name": "dockside-health",
+            }
+            for name in ("pool", "context", "cursor_factory"):
+                parameters.pop(name, None)
+            self._connection = psycopg.connect(**parameters, autocommit=True)
+        try:
+            rows = self._connection.execute("SELECT app, name FROM django_migrations").fetchall()
+        except psycopg.errors.UndefinedTable:
+            return False
+        return expected_migrations() <= {tuple(row) for row in rows}
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+@cache
+def expected_migrations() -> frozenset[tuple[str, str]]:
+    """The last migration of each app that this code comes with."""
+    return frozenset(MigrationLoader(None).graph.leaf_nodes())
+
+
+def _cache_answers() -> bool:
+    import redis
+
+    client = redis.Redis.from_url(
+        str(settings.CACHES["default"]["LOCATION"]),
+        socket_timeout=0.5,
+        socket_connect_timeout=0.5,
+    )
+    with client:
+        return bool(client.ping())
+
+
+database = Probe(_Database())
+valkey = Probe(_cache_answers)

@@ -1,0 +1,50 @@
+"""The registry over REST."""
+
+from drf_spectacular.utils import extend_schema_view
+
+from core.api.schema import registry_schema
+from core.api.views import RegistryViewSet
+from fleet.api.filters import DriverFilter, VehicleFilter
+from fleet.api.serializers import (
+    DriverInput,
+    DriverOut,
+    TrailerOut,
+    TruckOut,
+    VehicleInput,
+)
+from fleet.models import Driver, Trailer, Truck
+
+
+@extend_schema_view(**registry_schema("driver", DriverInput, DriverOut))
+class DriverViewSet(RegistryViewSet):
+    """Those who drive."""
+
+    queryset = Driver.objects.all()
+    serializer_class = DriverOut
+    input_class = DriverInput
+    filterset_class = DriverFilter
+    ordering_fields = ("name", "phone", "created_at")
+    ordering = ("name",)
+
+
+class _VehicleViewSet(RegistryViewSet):
+    input_class = VehicleInput
+    filterset_class = VehicleFilter
+    ordering_fields = ("license_plate", "name", "created_at")
+    ordering = ("license_plate",)
+
+
+@extend_schema_view(**registry_schema("truck", VehicleInput, TruckOut))
+class TruckViewSet(_VehicleViewSet):
+    """Trucks and tractor units."""
+
+    queryset = Truck.objects.all()
+    serializer_class = TruckOut
+
+
+@extend_schema_view(**registry_schema("trailer", VehicleInput, TrailerOut))
+class TrailerViewSet(_VehicleViewSet):
+    """Trailers and semi-trailers."""
+
+    queryset = Trailer.objects.all()
+    serializer_class = TrailerOut

@@ -1,0 +1,153 @@
+"""Orders over REST."""
+
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework.decorators import action
+from rest_framework.response import Response
+
+from core.api.conditions import etag, expected_versions, is_known
+from core.api.schema import problems, registry_schema
+from core.api.views import ContractViewSet
+from orders import services
+from orders.api.filters import OrderFilter
+from orders.api.serializers import (
+    CancelInput,
+    NothingInput,
+    OrderDetailOut,
+    OrderInput,
+    OrderOut,
+    StepInput,
+)
+from orders.models import Order
+from orders.querysets import OrderQuerySet
+
+_IF_MATCH = OpenApiParameter(
+    "If-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description='An ETag such as `"v3"`, or `*`.',
+)
+_IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="304 if it still has this ETag.",
+)
+_ETAG = OpenApiParameter(
+    "ETag",
+    str,
+    OpenApiParameter.HEADER,
+    response=[200, 201],
+    description='`"v<version>"`.',
+)
+
+
+def _step(summary: str, given: Any) -> Any:
+    return extend_schema(
+        tags=["orders"],
+        summary=summary,
+        request={"application/json": given},
+        parameters=[_IF_MATCH, _ETAG],
+        responses={200: OrderDetailOut, **problems(409, 412)},
+    )
+
+
+@extend_schema_view(
+    **registry_schema(
+        "order",
+        OrderInput,
+        OrderDetailOut,
+        read=[_IF_NONE_MATCH, _ETAG],
+        write=[_IF_MATCH, _ETAG],
+    )
+)
+class OrderViewSet(ContractViewSet):
+    """Goods that pass a terminal."""
+
+    queryset = Order.objects.all()
+    serializer_class = OrderOut
+    input_class = OrderInput
+    filterset_class = OrderFilter
+    ordering_fields = (
+        "eta_date",
+        "etd_date",
+        "created_at",
+        "updated_at",
+        "reference",
+        "priority",
+    )
+    ordering = ("-created_at",)
+
+    def get_queryset(self) -> OrderQuerySet:
+        return Order.objects.visible_to(self.request.user).with_details()
+
+    def _answer_with(self, order: Order) -> Response:
+        return Response(OrderDetailOut(order).data, headers={"ETag": etag(order.version)})
+
+    def retrieve(self, request: Any, id: str) -> Response:
+        order = self.get_object()
+        if is_known(request, order.version):
+            return Response(status=304, headers={"ETag": etag(order.version)})
+        return self._answer_with(order)
+
+    def create(self, request: Any) -> Response:
+        values = OrderInput(data=self.body()).accepted()
+        order = services.create_order(values, by=request.user)
+        response = self.created(order, OrderDetailOut(order))
+        response["ETag"] = etag(order.version)
+        return response
+
+    def update(self, request: Any, id: str, *, partial: bool = False) -> Response:
+        order = self.get_object()
+        values, refused = OrderInput(data=self.body(), partial=partial).judged()
+        order = services.update_order(
+            order,
+            values,
+            by=request.user,
+            expected=expected_versions(request),
+            refused=refused,
+        )
+        return self._answer_with(order)
+
+    def partial_update(self, request: Any, id: str) -> Response:
+        return self.update(request, id, partial=True)
+
+    def destroy(self, request: Any, id: str) -> Response:
+        services.delete_order(self.get_object(), expected=expected_versions(request))
+        return Response(status=204)
+
+    @_step("Record that the goods came", StepInput)
+    @action(detail=True, methods=["post"])
+    def arrive(self, request: Any, id: str) -> Response:
+        return self._move(services.arrive_order, StepInput)
+
+    @_step("Record that the goods left", StepInput)
+    @action(detail=True, methods=["post"])
+    def depart(self, request: Any, id: str) -> Response:
+        return self._move(services.depart_order, StepInput)
+
+    @_step("Call the order off", CancelInput)
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Any, id: str) -> Response:
+        return self._move(services.cancel_order, CancelInput)
+
+    @_step("Plan a cancelled order again", NothingInput)
+    @action(detail=True, methods=["post"])
+    def reopen(self, request: Any, id: str) -> Response:
+        return self._move(services.reopen_order, NothingInput, timed=False)
+
+    def _move(self, step: Any, given: Any, *, timed: bool = True) -> Response:
+        order = self.get_object()
+        # The clock is read with the order in hand: what waited for another step came after it.
+        clock = {"now": timezone.now()} if timed else {}
+        values, refused = given(data=self.body(required=False)).judged()
+        order = step(
+            order,
+            **clock,
+            **values,
+            expected=expected_versions(self.request),
+            refused=refused,
+        )
+        return self._answer_with(order)

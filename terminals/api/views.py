@@ -1,0 +1,21 @@
+"""Terminals over REST."""
+
+from drf_spectacular.utils import extend_schema_view
+
+from core.api.schema import registry_schema
+from core.api.views import RegistryViewSet
+from terminals.api.filters import TerminalFilter
+from terminals.api.serializers import TerminalInput, TerminalOut
+from terminals.models import Terminal
+
+
+@extend_schema_view(**registry_schema("terminal", TerminalInput, TerminalOut))
+class TerminalViewSet(RegistryViewSet):
+    """Places where goods go from truck to truck."""
+
+    queryset = Terminal.objects.all()
+    serializer_class = TerminalOut
+    input_class = TerminalInput
+    filterset_class = TerminalFilter
+    ordering_fields = ("name", "account_code", "created_at")
+    ordering = ("name",)
