@@ -1,0 +1,24 @@
+"""Makes an organization."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from core import accounts
+from core.management.commands._base import OperatorCommand
+from core.models import Organization
+
+
+class Command(OperatorCommand):
+    help = "Makes an organization; one that is there already stays as it is."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("slug", help="its short name: letters, digits, hyphens, underscores")
+        parser.add_argument("--name", required=True, help="its full name")
+
+    def handle(self, *args: Any, slug: str, name: str, **options: Any) -> None:
+        present = Organization.objects.filter(slug=slug).first()
+        if present:
+            self.say(f"Organization {slug} exists already ({present.name}); nothing changed.")
+        else:
+            organization = accounts.create_organization(slug, name)
+            self.say(f"Organization {slug} made ({organization.name}).")
