@@ -15,6 +15,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 # What a terminal, or a reader that splits at Unicode's own line ends, would take for a command.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNSAFE_IN_TRACES = re.compile(rf"(?!\n){_UNSAFE.pattern}")
 MAX_VALUE_CHARS = 2_000
 
 
@@ -23,11 +24,18 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def tame(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Escape control characters in every value and cut what is longer than 2,000 characters."""
+    """Escape control characters in every value and cut what is longer than 2,000 characters.
+
+    A trace keeps its length and its line ends.
+    """
     for key, value in event.items():
-        if isinstance(value, str) and key != "exception":
-            value = value[:MAX_VALUE_CHARS]
-            event[key] = _UNSAFE.sub(_escape, value.encode("utf-8", "backslashreplace").decode())
+        if isinstance(value, str):
+            unsafe = _UNSAFE
+            if key == "exception":
+                unsafe = _UNSAFE_IN_TRACES
+            else:
+                value = value[:MAX_VALUE_CHARS]
+            event[key] = unsafe.sub(_escape, value.encode("utf-8", "backslashreplace").decode())
     return event
 
 
@@ -46,12 +54,12 @@ SHARED: list[Any] = [
 
 def _rendering(log_format: str) -> list[Any]:
     if log_format == "console":
-        return [tame, structlog.dev.ConsoleRenderer(colors=True)]
-    return [
-        structlog.processors.format_exc_info,
-        tame,
-        structlog.processors.JSONRenderer(serializer=_to_json),
-    ]
+        # A pretty trace would show the variables too, and what was sent in them.
+        plain = structlog.dev.plain_traceback
+        renderer: Any = structlog.dev.ConsoleRenderer(colors=True, exception_formatter=plain)
+    else:
+        renderer = structlog.processors.JSONRenderer(serializer=_to_json)
+    return [structlog.processors.format_exc_info, tame, renderer]
 
 
 def dict_config(log_format: str, level: str) -> dict[str, Any]:

@@ -24,7 +24,8 @@ _LOOKUPS: dict[str, Callable[[Any, Any], bool]] = {
     "lt": lambda left, right: left < right,
     "lte": lambda left, right: left <= right,
     "in": lambda left, right: left in right,
-    "regex": lambda left, right: re.search(right, left) is not None,
+    # Python's $ would let a line end pass, PostgreSQL's does not.
+    "regex": lambda left, right: re.search(right.replace("$", r"\Z"), left) is not None,
 }
 
 

@@ -84,6 +84,9 @@ class TextField(serializers.CharField):
         self.max_chars: int = kwargs["max_length"]
         if not kwargs.get("required", True) and kwargs.setdefault("default", "") == "":
             kwargs |= {"allow_blank": True, "allow_null": True}
+        if normal is not text.storable:
+            limit = f"At most {self.max_chars} characters; white space around them does not count."
+            kwargs["help_text"] = f"{kwargs.get('help_text', '')} {limit}".strip()
         super().__init__(**kwargs)
         self.validators = []
 

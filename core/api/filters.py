@@ -1,5 +1,6 @@
 """Query parameters that take the caller at its word: what is not understood is refused."""
 
+import unicodedata
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -34,7 +35,7 @@ def _flag(value: str) -> bool:
 
 
 def _part(value: str) -> str:
-    value = text.storable(value).strip()
+    value = unicodedata.normalize("NFC", text.storable(value).strip())
     if len(value) > MAX_SEARCH_CHARS:
         raise ValidationError(f"At most {MAX_SEARCH_CHARS} characters.", code="max_length")
     return value

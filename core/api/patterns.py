@@ -5,6 +5,7 @@ and the gaps in a plate. Phone numbers, countries and zones that nobody has are 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from core import text
 
@@ -30,5 +31,6 @@ def pattern_of(normal: Callable[[str], str], most: int, *, may_be_empty: bool) -
     if normal is text.plate:
         core = f"{_ON_PLATES}({_GAPS}{_ON_PLATES}){{0,{most - 1}}}"
         return rf"^\s*{_GAPS}({core}){'?' if may_be_empty else ''}{_GAPS}\s*$"
-    refused = {text.storable: r"\x00", text.notes: _CONTROL}.get(normal, _HIDDEN)
+    special: dict[Any, str] = {text.storable: r"\x00", text.notes: _CONTROL}
+    refused = special.get(normal, _HIDDEN)
     return _trimmed(refused, most, may_be_empty=may_be_empty)

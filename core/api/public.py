@@ -207,5 +207,4 @@ class DocsView(SpectacularSwaggerSplitView):
     permission_classes = []
     http_method_names = ["get", "head"]
     url_name = "schema"
-    url_self = "docs"
     title = spectacular_settings.TITLE

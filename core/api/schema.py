@@ -66,13 +66,8 @@ class TextScheme(OpenApiSerializerFieldExtension):
                 "maxLength": field.max_chars,
                 "pattern": r"^[^\x00]*$",
             }
-        may_be_empty, most = field.allow_blank, field.max_chars
-        limit = f"At most {most} characters, the white space around them not counted."
-        return {
-            "type": "string",
-            "pattern": pattern_of(field.normal, most, may_be_empty=may_be_empty),
-            "description": f"{field.help_text or ''} {limit}".strip(),
-        }
+        pattern = pattern_of(field.normal, field.max_chars, may_be_empty=field.allow_blank)
+        return {"type": "string", "pattern": pattern}
 
 
 class AmountScheme(OpenApiSerializerFieldExtension):
