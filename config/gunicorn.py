@@ -1,6 +1,7 @@
 """How gunicorn serves Dockside: `gunicorn -c config/gunicorn.py config.wsgi:application`."""
 
 import os
+import sys
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.http.errors import InvalidHeader
@@ -20,6 +21,11 @@ timeout = 60  # longer than the wait for a database connection: the caller shall
 graceful_timeout = 30
 keepalive = 5
 
+# Only Django decides what a proxy may say, by TRUST_PROXY: gunicorn itself would believe whoever
+# connects from this machine.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+
 limit_request_line = 4094
 limit_request_fields = 100
 limit_request_field_size = 8190
@@ -29,6 +35,25 @@ logconfig_dict = gunicorn_logconfig()
 control_socket_disable = True  # it would be made in a home folder, which a container may not have
 if os.access("/dev/shm", os.W_OK):
     worker_tmp_dir = "/dev/shm"  # on a slow disk a heartbeat can come too late
+
+
+def on_starting(server: Arbiter) -> None:
+    """Stop in one line per reason, before a worker is tried; the address may be none of BIND's."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    from core.safety import Unsafe, refuse_unsafe
+
+    try:
+        refuse_unsafe([shown(each) for each in server.address if not isinstance(each, int)])
+    except Unsafe as unsafe:
+        sys.exit(str(unsafe))
+
+
+def shown(address: str | tuple[str, int]) -> str:
+    """`host:port`, or the path of a Unix socket."""
+    if isinstance(address, str):
+        return address
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def pre_fork(server: Arbiter, worker: Worker) -> None:

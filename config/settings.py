@@ -7,6 +7,7 @@ ones, and a malformed value stops the start with its own name in the message.
 import sys
 import warnings
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,8 +16,10 @@ from django.templatetags.static import static
 from environs import FileAwareEnv
 from environs import validate as rule
 from marshmallow import ValidationError
+from pghistory import ForeignKey
 
 from config import logging as logging_config
+from core.rates import NOT_A_RATE, RATE
 from core.version import VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -32,14 +35,29 @@ def hosts_of(bind: str) -> list[str]:
     return [*local, host] if host and ":" not in host and host not in local else local
 
 
+def secret(text: str) -> str:
+    """One of several keys; each as long as the first."""
+    return rule.Length(min=32)(text.strip())
+
+
+def network(text: str) -> IPv4Network | IPv6Network:
+    """`10.0.0.0/8`, or a single address."""
+    try:
+        return ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise ValidationError(f"{text.strip()} is not a network such as 10.0.0.0/8.") from None
+
+
 DEBUG = env.bool("DEBUG", False)
 SECRET_KEY = (env.str("SECRET_KEY", validate=rule.Length(min=32)) or "").strip()
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", [], subcast=secret)
 BIND = env.str("BIND", "127.0.0.1:8000")
 DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / ".dockside").absolute()
 HTTPS = env.bool("HTTPS", False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", hosts_of(BIND))
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", [])
 TRUST_PROXY = env.bool("TRUST_PROXY", False)
+TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", [], subcast=network)
 LOG_FORMAT = env.str(
     "LOG_FORMAT",
     "console" if sys.stderr.isatty() else "json",
@@ -61,8 +79,13 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "pgtrigger",
+    "pghistory",
     "rest_framework",
     "django_filters",
+    "csp",
+    "django_otp",
+    "django_otp.plugins.otp_static",
+    "django_otp.plugins.otp_totp",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "core",
@@ -73,6 +96,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "core.middleware.request_log",
+    "core.headers.safe_headers",
+    "core.headers.ContentSecurityPolicy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "core.middleware.api_requests",
@@ -81,12 +106,15 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "core.middleware.admin_pages",
+    "core.two_factor.gate",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 AUTH_USER_MODEL = "core.User"
+AUTHENTICATION_BACKENDS = ["core.backends.TenantBackend"]
 LOGIN_REDIRECT_URL = "/admin/"
 LOGIN_URL = "/admin/login/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -110,7 +138,7 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 # Served from where the packages keep them until `collectstatic` has been run (the image does).
 WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
 if WHITENOISE_USE_FINDERS:
-    warnings.filterwarnings("ignore", "No directory at", UserWarning, "whitenoise")
+    warnings.filterwarnings("ignore", "No directory at", UserWarning)
 
 # -------------------------------------------------------------------------------------- database
 
@@ -159,6 +187,11 @@ DATABASES["default"] |= {
     },
 }
 
+# --------------------------------------------------------------------------------------- history
+
+PGHISTORY_FOREIGN_KEY_FIELD = ForeignKey(db_index=False)  # events are found by their own row only
+PGHISTORY_CREATED_AT_FUNCTION = "clock_timestamp()"
+
 # ----------------------------------------------------------------------------------------- cache
 
 CACHES = {
@@ -179,14 +212,16 @@ SESSION_ENGINE = "django.contrib.sessions.backends.db"  # a session outlives the
 
 # ---------------------------------------------------------------------------------------- safety
 
+ADMIN_REQUIRE_TWO_FACTOR = env.bool("ADMIN_REQUIRE_TWO_FACTOR", False)
+OTP_TOTP_ISSUER = "Dockside"
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in {
+        "UserAttributeSimilarityValidator": {},
+        "MinimumLengthValidator": {"min_length": 8},
+        "CommonPasswordValidator": {},
+        "NumericPasswordValidator": {},
+    }.items()
 ]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -206,6 +241,16 @@ MAX_BODY_BYTES = 1_048_576  # of a JSON body
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
 
+# ---------------------------------------------------------------------------------------- limits
+
+_rate = rule.Regexp(RATE, error=NOT_A_RATE)
+LIMIT_READ = env.str("LIMIT_READ", "60000/minute", validate=_rate)
+LIMIT_WRITE = env.str("LIMIT_WRITE", "30000/minute", validate=_rate)
+LIMIT_UPLOAD = env.str("LIMIT_UPLOAD", "60/minute", validate=_rate)
+# Failures, not tries: of a name from one address, and of an address over all names.
+LIMIT_SIGN_IN = env.str("LIMIT_SIGN_IN", "5/15minutes", validate=_rate)
+LIMIT_SIGN_IN_ADDRESS = env.str("LIMIT_SIGN_IN_ADDRESS", "50/5minutes", validate=_rate)
+
 # -------------------------------------------------------------------------------------- language
 
 LANGUAGE_CODE = "en"
@@ -218,10 +263,11 @@ TIME_ZONE = "UTC"
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
+        "core.api.authentication.ApiKeyAuthentication",
         "core.api.authentication.BearerAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "core.api.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["core.api.permissions.ByRole"],
     "DEFAULT_PARSER_CLASSES": ["core.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["core.api.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.api.renderers.Negotiation",
@@ -283,25 +329,16 @@ UNFOLD = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("core/favicon.svg")}
     ],
-    "STYLES": [lambda request: static("core/admin.css")],
+    "STYLES": [
+        lambda request: static("core/theme.css"),
+        lambda request: static("core/admin.css"),
+    ],
     "DASHBOARD_CALLBACK": "orders.admin.board",
     "SIDEBAR": {"navigation": "config.navigation.navigation"},
-    "BORDER_RADIUS": "6px",
-    "COLORS": {
-        "primary": {  # the blue of deep water
-            "50": "oklch(97% .015 225)",
-            "100": "oklch(94% .032 225)",
-            "200": "oklch(88% .06 225)",
-            "300": "oklch(80% .09 225)",
-            "400": "oklch(70% .115 228)",
-            "500": "oklch(60% .12 232)",
-            "600": "oklch(51% .11 236)",
-            "700": "oklch(44% .095 238)",
-            "800": "oklch(38% .08 240)",
-            "900": "oklch(33% .065 242)",
-            "950": "oklch(25% .05 244)",
-        },
-    },
+    "SCRIPTS": [lambda request: static("core/admin.js")],
+    "GLOBAL_CALLBACK": "core.admin_theme.without_inline_style",
+    "ACCOUNT": {"navigation": "core.admin_two_factor.account_links"},
+    "LOGIN": {"form": "core.forms.SignInForm"},
 }
 
 # --------------------------------------------------------------------------------------- logging

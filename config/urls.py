@@ -21,6 +21,7 @@ router.register("orders", OrderViewSet, "orders")
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
+    path("admin/two-factor/", include("core.admin_two_factor")),
     path("admin/", admin.site.urls),
     path("api/v1/", include("core.api.urls")),
     path("api/v1/", include(router.urls)),

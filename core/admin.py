@@ -32,12 +32,10 @@ from core.database_errors import refusal_of
 from core.errors import NotFound, Refusal
 from core.fields import NotesField
 from core.forms import ClockInput, DayInput, KnownAutocomplete, ServiceForm
-from core.models import Organization, Role, TenantModel, User
+from core.models import Organization, TenantModel, User
 from core.querysets import TenantQuerySet
+from core.roles import Act, may
 
-EVERYONE = frozenset(Role)
-EDITORS = frozenset({Role.ADMIN, Role.DISPATCHER})
-ADMINS = frozenset({Role.ADMIN})
 COUNTED = 10_000
 EXAMPLES = 3
 
@@ -83,33 +81,30 @@ def told(refusal: Refusal) -> str:
 
 
 class RoleMixin:
-    """Who may do what, by role; nobody needs Django's permission rows.
+    """Who may do what, by the table of `core.roles`; nobody needs Django's permission rows.
 
     Which rows somebody may do it to is a matter of `get_queryset`.
     """
 
-    viewers: ClassVar[frozenset[Role]] = EVERYONE
-    editors: ClassVar[frozenset[Role]] = EDITORS
+    opts: Any
 
-    @staticmethod
-    def has_role(request: HttpRequest, roles: frozenset[Role]) -> bool:
-        user: Any = request.user
-        return user.is_superuser or getattr(user, "role", None) in roles
+    def may(self, request: HttpRequest, act: Act) -> bool:
+        return may(request.user, act, self.opts.label_lower)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_role(request, self.viewers)
+        return self.may(request, Act.VIEW)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.has_role(request, self.viewers)
+        return self.may(request, Act.VIEW)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_role(request, self.editors)
+        return self.may(request, Act.ADD)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_role(request, self.editors)
+        return self.may(request, Act.CHANGE)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_role(request, self.editors)
+        return self.may(request, Act.DELETE)
 
 
 class HouseAdmin(RoleMixin, ModelAdmin):
@@ -317,7 +312,6 @@ class ChangedUserForm(UserChangeForm, ServiceForm):
 class UserAdmin(HouseAdmin, DjangoUserAdmin):  # type: ignore[misc]
     """An organization's admin looks after its users; only a superuser knows of superusers."""
 
-    viewers = editors = ADMINS
     form, add_form, change_password_form = ChangedUserForm, NewUserForm, AdminPasswordChangeForm
     list_display = ["username", "first_name", "last_name", "rights", "is_active", "last_login"]
     list_filter = [("role", ChoicesDropdownFilter), ("is_active", BooleanRadioFilter)]
@@ -361,7 +355,6 @@ class UserAdmin(HouseAdmin, DjangoUserAdmin):  # type: ignore[misc]
 class OrganizationAdmin(HouseAdmin):
     """Superusers look after organizations; an organization's admin may look at its own."""
 
-    viewers, editors = ADMINS, frozenset()
     list_display = ["name", "slug", "created_at"]
     search_fields = ["name", "slug"]
     ordering = ["name"]
@@ -375,4 +368,4 @@ class OrganizationAdmin(HouseAdmin):
 
 def looks_after_people(request: HttpRequest) -> bool:
     """Whether the side bar shows users and organizations."""
-    return RoleMixin.has_role(request, ADMINS)
+    return may(request.user, Act.VIEW, "core.user")

@@ -67,7 +67,7 @@ def truth(condition: Any, instance: models.Model) -> bool | None:
     return (not result) if condition.negated and result is not None else result
 
 
-class _Told:
+class Told:
     """What both kinds of constraint add: whom to blame, and what to say."""
 
     field: str | None
@@ -82,7 +82,7 @@ class _Told:
         return FieldError(self.field, self.code, self.message)
 
 
-class Rule(_Told, models.CheckConstraint):
+class Rule(Told, models.CheckConstraint):
     """A CHECK that blames `field` (None: the whole row) under `code` with `message`."""
 
     def __init__(
@@ -126,7 +126,7 @@ class Rule(_Told, models.CheckConstraint):
             )
 
 
-class Unique(_Told, models.UniqueConstraint):
+class Unique(Told, models.UniqueConstraint):
     """A UNIQUE whose breach blames `field`."""
 
     code = "taken"
@@ -149,6 +149,11 @@ class Unique(_Told, models.UniqueConstraint):
         return NotImplemented
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def referable(table: str) -> Unique:
+    """What lets others point here together with their organization (`SameOrganization`)."""
+    return Unique(fields=["organization", "id"], name=f"{table}_in_organization", field="id")
 
 
 def broken_rules(instance: models.Model) -> Iterator[FieldError]:

@@ -21,7 +21,7 @@ from django.db import (
 )
 from django.db.models import ProtectedError, RestrictedError
 
-from core.constraints import Rule, Unique
+from core.constraints import Told
 from core.errors import (
     Conflict,
     FieldError,
@@ -60,7 +60,7 @@ def _told() -> dict[str, FieldError]:
     editor: Any = connection.schema_editor(collect_sql=True)
     for model in apps.get_models():
         for constraint in model._meta.constraints:
-            if isinstance(constraint, Rule | Unique):
+            if isinstance(constraint, Told):
                 table[constraint.name] = constraint.told()
         for field in model._meta.local_fields:
             if isinstance(field, models.ForeignKey) and getattr(field, "db_constraint", True):

@@ -39,9 +39,13 @@ LINUX = sys.platform == "linux"
 START_SECONDS = 60.0  # includes the recovery of a database that crashed
 STOP_SECONDS = 20.0
 MAX_LOG_BYTES = 5_000_000
+# Behind row-level security PostgreSQL searches an index only with functions that cannot tell of a
+# row by failing. These cannot, but only a superuser may say so (docs/configuration.md).
+SEARCHED_BY = ("textlike(text, text)", "textcat(text, text)", "upper(text)", "lower(text)")
 PASSED_ON = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 # Set but empty means "not set", as compose files write it.
-OPTIONAL = {"SECRET_KEY", "SECRET_KEY_FILE", "DATABASE_URL", "REDIS_URL", "DATA_DIR"}
+IN_FILES = ("SECRET_KEY", "DATABASE_URL", "REDIS_URL")  # may be given as NAME_FILE instead
+OPTIONAL = {*IN_FILES, *(f"{name}_FILE" for name in IN_FILES), "DATA_DIR"}
 
 
 class EmbeddedError(Exception):
@@ -309,16 +313,20 @@ class Postgres(Server):
             found = connection.execute("SELECT FROM pg_database WHERE datname = 'dockside'")
             if not found.rowcount:
                 connection.execute("CREATE DATABASE dockside OWNER dockside")
+        for database in ("template1", "dockside"):  # and so those that tests make
+            with self.superuser(port, database) as connection:
+                for function in SEARCHED_BY:
+                    connection.execute(f"ALTER FUNCTION pg_catalog.{function} LEAKPROOF")
 
     @contextlib.contextmanager
-    def superuser(self, port: int) -> Iterator["psycopg.Connection"]:
+    def superuser(self, port: int, database: str = "postgres") -> Iterator["psycopg.Connection"]:
         """A connection of the role `postgres`, whose password never leaves this module."""
         import psycopg
 
         url = f"postgresql://postgres:{secret(self.folder / 'postgres-password')}"
         try:
             with psycopg.connect(
-                f"{url}@127.0.0.1:{port}/postgres", autocommit=True, connect_timeout=2
+                f"{url}@127.0.0.1:{port}/{database}", autocommit=True, connect_timeout=2
             ) as connection:
                 yield connection
         except psycopg.Error as error:
@@ -491,13 +499,13 @@ def servers(data_dir: Path, *, for_tests: bool = False) -> Iterator[dict[str, st
     try:
         if not for_tests:
             fcntl.flock(using, fcntl.LOCK_SH)
-        if not os.environ.get("SECRET_KEY") and not os.environ.get("SECRET_KEY_FILE"):
+        if not is_named("SECRET_KEY"):
             secret(data_dir / "SECRET_KEY")
             variables["SECRET_KEY_FILE"] = str(data_dir / "SECRET_KEY")
-        if not os.environ.get("DATABASE_URL"):
+        if not is_named("DATABASE_URL"):
             ours.append(Postgres(data_dir / "postgres", for_tests=for_tests))
             variables["DATABASE_URL"] = ours[-1].start()
-        if not os.environ.get("REDIS_URL"):
+        if not is_named("REDIS_URL"):
             ours.append(Valkey(data_dir / "valkey"))
             variables["REDIS_URL"] = ours[-1].start()
         fcntl.flock(starting, fcntl.LOCK_UN)
@@ -566,12 +574,17 @@ def run(command: list[str], variables: dict[str, str]) -> int:
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
+def is_named(name: str) -> bool:
+    """Whether the environment gives `name`, or the file that it stands in."""
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
+
+
 def read_dotenv(*, for_tests: bool) -> None:
     """Take over `.env`. Tests never use the servers named there: they empty what they use."""
     from dotenv import dotenv_values
 
     for name, value in dotenv_values(ROOT / ".env").items():
-        named_server = name in ("DATABASE_URL", "REDIS_URL")
+        named_server = name.removesuffix("_FILE") in ("DATABASE_URL", "REDIS_URL")
         if value is not None and name not in os.environ and not (for_tests and named_server):
             os.environ[name] = value
 

@@ -95,6 +95,22 @@ class UnknownReference(RuleBroken):
         )
 
 
+class RateLimited(Refusal):
+    """Too many of a kind in too short a time; in `retry_after_s` seconds there is room again."""
+
+    code = "rate-limited"
+
+    def __init__(self, retry_after_s: int) -> None:
+        self.retry_after_s = max(1, retry_after_s)
+        super().__init__(f"Too many requests; try again in {in_words(self.retry_after_s)}.")
+
+
+def in_words(seconds: int) -> str:
+    """`40 seconds`, `15 minutes`: never less than it is."""
+    count, unit = (seconds, "second") if seconds < 90 else (-(-seconds // 60), "minute")
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
 class Unavailable(Refusal):
     """The database is away, or busy beyond what one request may wait."""
 

@@ -62,6 +62,12 @@ class CountryField(NormalField):
     normal = staticmethod(text.country)
 
 
+class RateField(NormalField):
+    """How often something may happen, or nothing."""
+
+    normal = staticmethod(text.rate)
+
+
 class ZoneField(NormalField):
     """An IANA time zone."""
 

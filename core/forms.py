@@ -7,11 +7,26 @@ from django import forms
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import ValidationError
 from django.forms.models import construct_instance
+from unfold.forms import AuthenticationForm
 from unfold.widgets import INPUT_CLASSES
 
 from core import text
 from core.constraints import broken_rules
-from core.errors import FieldError, Refusal
+from core.errors import FieldError, RateLimited, Refusal, in_words
+
+
+class SignInForm(AuthenticationForm):
+    """The admin's sign-in; after too many failures it says when to try again."""
+
+    def clean(self) -> Any:
+        try:
+            return super().clean()
+        except RateLimited as refused:
+            self.request.sign_in_refused = refused  # the middleware makes it a 429
+            wait = in_words(refused.retry_after_s)
+            raise ValidationError(
+                f"Too many failures to sign in. Try again in {wait}.", code=refused.code
+            ) from None
 
 
 class DayInput(forms.DateInput):

@@ -11,19 +11,23 @@ from urllib.parse import unquote_to_bytes
 import structlog
 from django.conf import settings
 from django.core.handlers.wsgi import get_bytes_from_wsgi
+from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import SimpleLazyObject, empty
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
-from core.api.errors import BodyTooLarge, answer_to
+from core import history, tenancy
+from core.api.errors import BodyTooLarge, answer_to, refused_outside
 from core.ids import new_id
+from core.models import ApiKey
 
 log = structlog.stdlib.get_logger("core.requests")
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 API = "/api/"
+ADMIN = "/admin/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 
@@ -35,14 +39,18 @@ def request_log(get_response: GetResponse) -> GetResponse:
         given = request.headers.get("X-Request-ID", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else str(new_id())
         request.request_id = request_id  # type: ignore[attr-defined]
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            history.request_door(request, request_id),
+        ):
             response = get_response(request)
             response["X-Request-ID"] = request_id
             match = request.resolver_match
-            user_id, organization_id = _who(request)
+            user_id, key, organization_id = _who(request)
             log.info(
                 "request",
                 user_id=user_id,
+                api_key=key,
                 organization_id=organization_id,
                 method=request.method,
                 path=request.path,
@@ -55,12 +63,18 @@ def request_log(get_response: GetResponse) -> GetResponse:
     return handle
 
 
-def _who(request: HttpRequest) -> tuple[str | None, str | None]:
-    """The ids of the user and its organization, if anybody asked who it is: never a query here."""
+def _who(request: HttpRequest) -> tuple[str | None, str | None, str | None]:
+    """The user's id or the key's prefix, and the organization's id, if anybody asked who it is.
+
+    Never a query here.
+    """
     user: Any = request.__dict__.get("user")
     if isinstance(user, SimpleLazyObject):
         user = None if user._wrapped is empty else user._wrapped
-    return _text(getattr(user, "pk", None)), _text(getattr(user, "organization_id", None))
+    home = _text(getattr(user, "organization_id", None))
+    if isinstance(user, ApiKey):
+        return None, user.prefix, home
+    return _text(getattr(user, "pk", None)), None, home
 
 
 def _text(value: uuid.UUID | None) -> str | None:
@@ -88,6 +102,29 @@ def api_requests(get_response: GetResponse) -> GetResponse:
             response["Cache-Control"] = "private, no-cache"
         patch_vary_headers(response, ["Authorization", "Cookie"])
         return response
+
+    return handle
+
+
+def admin_pages(get_response: GetResponse) -> GetResponse:
+    """For the admin: one transaction per request, in the user's organization."""
+
+    def handle(request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith(ADMIN):
+            return get_response(request)
+        try:
+            with tenancy.unit_of_work():
+                if request.user.is_authenticated:
+                    tenancy.enter_for(request.user)
+                response = get_response(request)
+                if refused := getattr(request, "sign_in_refused", None):
+                    response.status_code = 429
+                    response["Retry-After"] = str(refused.retry_after_s)
+                if response.status_code >= 400:
+                    transaction.set_rollback(True)
+                return response
+        except DatabaseError as error:  # at BEGIN or at COMMIT
+            return refused_outside(request, error)
 
     return handle
 

@@ -13,24 +13,24 @@ from django.db.models import ProtectedError
 
 from core.constraints import keep_rules
 from core.errors import InUse, NotAllowed
-from core.models import TenantModel, TimestampedModel, User
+from core.models import Principal, TenantModel, TimestampedModel
 
 M = TypeVar("M", bound=TimestampedModel)
 
 
-def home_of(user: User) -> Any:
-    """The id of the organization in which `user` makes new rows.
+def home_of(who: Principal) -> Any:
+    """The id of the organization in which `who` makes new rows.
 
     Raises:
         NotAllowed: a superuser belongs to none.
     """
-    if user.organization_id is None:
+    if who.organization_id is None:
         raise NotAllowed("You belong to no organization, so nothing of its can be made by you.")
-    return user.organization_id
+    return who.organization_id
 
 
-def create(model: type[TenantModel], values: Mapping[str, Any], *, by: User) -> Any:
-    """Make a row of the user's organization from `values`; returns it as stored.
+def create(model: type[TenantModel], values: Mapping[str, Any], *, by: Principal) -> Any:
+    """Make a row of the organization of `by` from `values`; returns it as stored.
 
     Raises:
         RuleBroken: the values break a rule of the model.

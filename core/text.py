@@ -15,6 +15,8 @@ import phonenumbers
 from django.core.exceptions import ValidationError
 from django_countries.data import COUNTRIES
 
+from core.rates import NOT_A_RATE, RATE
+
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME = re.compile(r"\d\d:\d\d(:\d\d)?", re.ASCII)
@@ -170,3 +172,15 @@ def instant(value: str) -> datetime:
         "invalid-instant",
         "Not an instant with an offset, such as 2026-11-23T06:30:00Z.",
     )
+
+
+def rate(value: str) -> str:
+    """How often something may happen, as `600/minute`; empty stays empty.
+
+    Raises:
+        ValidationError: it is no such thing.
+    """
+    value = "".join(line(value).lower().split())
+    if value and not re.fullmatch(RATE, value):
+        raise _refuse("invalid", NOT_A_RATE)
+    return value

@@ -7,13 +7,14 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Upper
 
-from core import text
-from core.constraints import Rule, Unique
+from core import history, text
+from core.constraints import Rule, Unique, referable
 from core.fields import CountryField, LineField, PhoneField, PlateField
 from core.models import TenantModel
 from fleet.querysets import DriverQuerySet, VehicleQuerySet
 
 
+@history.tracked()
 class Driver(TenantModel):
     """Somebody who drives; `phone` is E.164 or empty, and nobody else's in the organization."""
 
@@ -25,6 +26,7 @@ class Driver(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints = [
+            referable("fleet_driver"),
             Unique(
                 fields=["organization", "phone"],
                 condition=~Q(phone=""),
@@ -77,6 +79,7 @@ class Vehicle(TenantModel):
     class Meta(TenantModel.Meta):
         abstract = True
         constraints = [
+            referable("%(app_label)s_%(class)s"),
             Unique(
                 fields=["organization", "license_plate", "plate_country"],
                 name="%(app_label)s_%(class)s_plate_unique_in_country",
@@ -137,6 +140,7 @@ class Vehicle(TenantModel):
         return plate if self.plate_country == "NO" else f"{plate} ({self.plate_country})"
 
 
+@history.tracked()
 class Truck(Vehicle):
     """A truck or tractor unit."""
 
@@ -146,6 +150,7 @@ class Truck(Vehicle):
         abstract = False
 
 
+@history.tracked()
 class Trailer(Vehicle):
     """A trailer or semi-trailer."""
 

@@ -19,10 +19,12 @@ from unfold.contrib.filters.admin import BooleanRadioFilter, MultipleChoicesDrop
 from unfold.decorators import action, display
 from unfold.views import ChangeList
 
-from core.admin import EDITORS, RoleMixin, TenantAdmin, refusal_in, told, user_of
+from core.admin import TenantAdmin, refusal_in, told, user_of
 from core.errors import Refusal
 from core.forms import ServiceForm
+from core.roles import Act, may
 from orders import services
+from orders.admin_history import HistoryPage
 from orders.admin_list import (
     InTerminalFilter,
     LateFilter,
@@ -140,7 +142,7 @@ PROGRESS: Any = (
 
 
 @admin.register(Order)
-class OrderAdmin(TenantAdmin):
+class OrderAdmin(HistoryPage, TenantAdmin):
     form = OrderForm
     has_owner_of_its_own = False
     list_display = ["marked_reference", "at_terminal", "goods", "arrival", "departure", "state"]
@@ -365,5 +367,5 @@ def board(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return {
         **context,
         "days": terminal_days(user_of(request), now=timezone.now()),
-        "may_add": RoleMixin.has_role(request, EDITORS),
+        "may_add": may(request.user, Act.ADD, "orders.order"),
     }

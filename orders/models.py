@@ -11,10 +11,11 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower, Upper
 
-from core import text
+from core import history, text
 from core.constraints import Rule, Unique
 from core.fields import LineField, NotesField, PlateField
 from core.models import TenantModel
+from core.row_security import SameOrganization
 from fleet.models import Driver, Trailer, Truck
 from orders.legs import ARRIVAL, DEPARTURE, LEGS, Leg
 from orders.querysets import PLATES, WRITTEN, OrderQuerySet
@@ -193,6 +194,7 @@ def _known(name: str, values: list[str], *, optional: bool = False) -> Rule:
     )
 
 
+@history.tracked(objects=OrderQuerySet.as_manager())
 class Order(TenantModel):
     """Goods that pass one terminal: an arrival leg (ETA), a departure leg (ETD), or both.
 
@@ -205,7 +207,11 @@ class Order(TenantModel):
     Service, Commodity, Status = Service, Commodity, Status
 
     terminal = models.ForeignKey(
-        Terminal, on_delete=models.PROTECT, db_index=False, related_name="orders"
+        Terminal,
+        on_delete=models.PROTECT,
+        db_constraint=False,
+        db_index=False,
+        related_name="orders",
     )
     reference = LineField(max_length=32)
     service = models.CharField(max_length=24, choices=Service.choices)
@@ -219,14 +225,25 @@ class Order(TenantModel):
     eta_date = models.DateField("arrival date", null=True, blank=True)
     eta_time = models.TimeField("arrival time", null=True, blank=True)
     eta_driver = models.ForeignKey(
-        Driver, on_delete=models.PROTECT, null=True, blank=True, related_name="arrivals"
+        Driver,
+        on_delete=models.PROTECT,
+        db_constraint=False,
+        null=True,
+        blank=True,
+        related_name="arrivals",
     )
     eta_truck = models.ForeignKey(
-        Truck, on_delete=models.PROTECT, null=True, blank=True, related_name="arrivals"
+        Truck,
+        on_delete=models.PROTECT,
+        db_constraint=False,
+        null=True,
+        blank=True,
+        related_name="arrivals",
     )
     eta_trailer = models.ForeignKey(
         Trailer,
         on_delete=models.PROTECT,
+        db_constraint=False,
         null=True,
         blank=True,
         related_name="arrivals",
@@ -241,6 +258,7 @@ class Order(TenantModel):
     etd_driver = models.ForeignKey(
         Driver,
         on_delete=models.PROTECT,
+        db_constraint=False,
         null=True,
         blank=True,
         related_name="departures",
@@ -248,6 +266,7 @@ class Order(TenantModel):
     etd_truck = models.ForeignKey(
         Truck,
         on_delete=models.PROTECT,
+        db_constraint=False,
         null=True,
         blank=True,
         related_name="departures",
@@ -255,6 +274,7 @@ class Order(TenantModel):
     etd_trailer = models.ForeignKey(
         Trailer,
         on_delete=models.PROTECT,
+        db_constraint=False,
         null=True,
         blank=True,
         related_name="departures",
@@ -285,6 +305,10 @@ class Order(TenantModel):
                 Lower("reference"),
                 name="orders_order_reference_unique_per_terminal",
                 field="reference",
+            ),
+            *(
+                SameOrganization(field=name, name=f"orders_order_{name}_same_organization")
+                for name in ("terminal", *(part.registered for leg in LEGS for part in leg.parts))
             ),
             Rule(
                 name="orders_order_reference_not_empty",

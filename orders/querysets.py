@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Self
 from zoneinfo import ZoneInfo
 
 from django.db.models import F, Q, TextField, Value
-from django.db.models.functions import Concat, Lower
+from django.db.models.functions import Cast, Lower
 
 from core import text
-from core.querysets import Among, TenantQuerySet
+from core.querysets import Among, Joined, TenantQuerySet
 from fleet.models import Driver, Trailer, Truck
 from orders.legs import LEGS, week_of
 
@@ -37,10 +37,10 @@ PERIODS: dict[str, Callable[[date], tuple[date, date]]] = {
 }
 
 
-def _joined(*names: str) -> Concat:
+def _joined(*names: str) -> Joined:
     """The texts of some columns as one, with a character between them that none of them holds."""
-    texts = [part for name in names for part in (Value("\x1f"), F(name))]
-    return Concat(*texts[1:], output_field=TextField())
+    texts = [part for name in names for part in (Value("\x1f"), Cast(F(name), TextField()))]
+    return Joined(*texts[1:])
 
 
 # What a search looks through, as the index `orders_parts` has it: one look for all of them.
@@ -58,6 +58,8 @@ def _due(prefix: str, local: datetime) -> Q:
 
 
 class OrderQuerySet(TenantQuerySet["Order"]):
+    terminal_path = "terminal_id"
+
     def planned(self) -> Self:
         return self.filter(status=self.model.Status.PLANNED)
 

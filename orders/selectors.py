@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.db.models import CharField, Count, Value
 
-from core.models import User
+from core.models import Principal
 from orders.models import Order
 from terminals.models import Terminal
 
@@ -21,7 +21,7 @@ class TerminalDay:
     departed: int = 0
 
 
-def terminal_days(user: User, *, now: datetime) -> list[TerminalDay]:
+def terminal_days(user: Principal, *, now: datetime) -> list[TerminalDay]:
     """The day of each active terminal that `user` sees, by name; two statements."""
     terminals = Terminal.objects.visible_to(user).filter(is_active=True).order_by("name", "id")
     days = {terminal.pk: TerminalDay(terminal) for terminal in terminals}

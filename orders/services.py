@@ -15,7 +15,7 @@ from typing import Any
 from core import services
 from core.constraints import keep_rules
 from core.errors import FieldError, RuleBroken, StaleVersion, UnknownReference
-from core.models import TenantModel, User
+from core.models import Principal, TenantModel
 from fleet.models import Driver, Trailer, Truck
 from orders.errors import WrongStatus
 from orders.legs import ARRIVAL, DEPARTURE, LEGS, is_skipped
@@ -33,7 +33,7 @@ REFERENCES: dict[str, type[TenantModel]] = {
 PLANNED_BY_PEOPLE = {field.attname for field in Order._meta.concrete_fields if field.editable}
 
 
-def create_order(values: Mapping[str, Any], *, by: User) -> Order:
+def create_order(values: Mapping[str, Any], *, by: Principal) -> Order:
     """Plan an order; returns it as stored, with what it refers to at hand.
 
     `values` are columns by name, foreign keys as ids (`terminal_id`). One statement per table that
@@ -54,7 +54,7 @@ def update_order(
     order: Order,
     values: Mapping[str, Any],
     *,
-    by: User,
+    by: Principal,
     expected: Collection[int] | None = None,
     refused: Collection[FieldError] = (),
 ) -> Order:
@@ -209,7 +209,7 @@ def _move(order: Order, **values: Any) -> Order:
     return order
 
 
-def _fill(order: Order, values: Mapping[str, Any], *, by: User) -> None:
+def _fill(order: Order, values: Mapping[str, Any], *, by: Principal) -> None:
     """Set `values`; foreign keys are looked up, one statement per table.
 
     They name what `by` can see and what is the order's own organization's: a superuser sees more.

@@ -9,11 +9,14 @@ from unfold.contrib.filters.admin import BooleanRadioFilter
 from unfold.forms import PaginationInlineFormSet
 from unfold.widgets import UnfoldAdminSelect2Widget
 
-from core.admin import ADMINS, HouseAdmin, RoleMixin, TenantAdmin
+from core.admin import HouseAdmin, RoleMixin, TenantAdmin
 from core.fields import ZoneField
 from core.models import User
 from core.text import zone_names
+from terminals.admin_keys import ApiKeyAdmin
 from terminals.models import Terminal, TerminalStaff
+
+__all__ = ["ApiKeyAdmin", "StaffInline", "TerminalAdmin"]
 
 
 class StaffFormSet(PaginationInlineFormSet):
@@ -29,7 +32,6 @@ class StaffFormSet(PaginationInlineFormSet):
 
 
 class StaffInline(RoleMixin, TabularInline):
-    viewers = editors = ADMINS
     model = TerminalStaff
     formset = StaffFormSet
     fields = ["user"]

@@ -9,12 +9,15 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Upper
 
-from core.constraints import Rule, Unique
+from core import history
+from core.constraints import Rule, Unique, referable
 from core.fields import LineField, NotesField, ZoneField
 from core.models import TenantModel
+from core.row_security import SameOrganization
 from terminals.querysets import TerminalQuerySet
 
 
+@history.tracked()
 class Terminal(TenantModel):
     """A place where goods go from truck to truck; orders' dates and times are on its clock."""
 
@@ -28,11 +31,15 @@ class Terminal(TenantModel):
         through="terminals.TerminalStaff",
         related_name="terminals",
     )
+    keys = models.ManyToManyField(
+        "core.ApiKey", through="terminals.TerminalKey", related_name="terminals"
+    )
 
     objects: ClassVar[TerminalQuerySet] = TerminalQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta(TenantModel.Meta):
         constraints = [
+            referable("terminals_terminal"),
             Unique(
                 fields=["organization", "name"],
                 name="terminals_terminal_name_unique",
@@ -94,10 +101,14 @@ class Terminal(TenantModel):
         return ZoneInfo(self.timezone)
 
 
+@history.tracked()
 class TerminalStaff(TenantModel):
     """A user who is bound to a terminal."""
 
-    terminal = models.ForeignKey(Terminal, on_delete=models.CASCADE, related_name="staff_links")
+    # Protected: without the last of its links a user would see every terminal.
+    terminal = models.ForeignKey(
+        Terminal, on_delete=models.PROTECT, db_constraint=False, related_name="staff_links"
+    )
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
@@ -110,9 +121,44 @@ class TerminalStaff(TenantModel):
                 fields=["organization", "terminal", "user"],
                 name="terminals_terminalstaff_once",
                 field="terminal",
-            )
+            ),
+            SameOrganization(
+                field="terminal", name="terminals_terminalstaff_terminal_same_organization"
+            ),
+            SameOrganization(field="user", name="terminals_terminalstaff_user_same_organization"),
         ]
         verbose_name_plural = "terminal staff"
 
     def __str__(self) -> str:
         return f"{self.user} at {self.terminal}"
+
+
+@history.tracked()
+class TerminalKey(TenantModel):
+    """An API key that is bound to a terminal; protected as `TerminalStaff` is."""
+
+    terminal = models.ForeignKey(
+        Terminal, on_delete=models.PROTECT, db_constraint=False, related_name="key_links"
+    )
+    key = models.ForeignKey(
+        "core.ApiKey",
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        related_name="terminal_links",
+    )
+
+    class Meta(TenantModel.Meta):
+        constraints = [
+            Unique(
+                fields=["organization", "terminal", "key"],
+                name="terminals_terminalkey_once",
+                field="terminal",
+            ),
+            SameOrganization(
+                field="terminal", name="terminals_terminalkey_terminal_same_organization"
+            ),
+            SameOrganization(field="key", name="terminals_terminalkey_key_same_organization"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key} at {self.terminal}"

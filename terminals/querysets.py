@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 
 class TerminalQuerySet(TenantQuerySet["Terminal"]):
+    terminal_path = "pk"
+
     def matching(self, words: str) -> Self:
         """Terminals with `words` in the name, the account code or the address, without case."""
         return self.filter(

@@ -1,12 +1,15 @@
 """What every test may ask for."""
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 from django.test import Client
-from rest_framework_simplejwt.tokens import AccessToken
 
+from core.api.authentication import tokens_for
 from core.models import User
 from tests.core.factories import UserFactory
 
@@ -17,7 +20,7 @@ class ApiClient(Client):
     def __init__(self, user: User | None = None, **defaults: Any) -> None:
         self.user = user
         if user:
-            defaults["HTTP_AUTHORIZATION"] = f"Bearer {AccessToken.for_user(user)}"
+            defaults["HTTP_AUTHORIZATION"] = f"Bearer {tokens_for(user).access_token}"
         super().__init__(**defaults)
 
     def generic(self, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
@@ -73,7 +76,10 @@ def statements() -> Callable[[], Any]:
     from django.test.utils import CaptureQueriesContext
 
     class Statements(CaptureQueriesContext):
-        own = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+        own = (
+            *("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE"),
+            *("SELECT set_config", "SELECT current_setting"),  # whose transaction it is
+        )
 
         @property
         def sql(self) -> list[str]:
@@ -84,3 +90,16 @@ def statements() -> Callable[[], Any]:
             ]
 
     return lambda: Statements(connection)
+
+
+@pytest.fixture(autouse=True)
+def limits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test counts from nothing: all come from one address, and failures would add up."""
+    monkeypatch.setattr("core.limits.PREFIX", f"limits-{uuid.uuid4()}")
+
+
+@receiver(connection_created)
+def may_truncate(connection: Any, **_: Any) -> None:
+    """What a test without a transaction leaves behind is cleared by TRUNCATE."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('dockside.history', 'truncate', false)")

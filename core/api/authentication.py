@@ -1,29 +1,47 @@
-"""Who is calling: the bearer token of `Authorization`, and nothing that only resembles one."""
+"""Who is calling: the token or key of `Authorization`, and nothing that only resembles one."""
 
+import re
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.authentication import JWTAuthentication
-from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import Token
 
-from core import text
-from core.models import User
+from core import keys, tenancy, text, two_factor
+from core.api.tokens import FAMILY, HOME, Access, home_claim, tokens_for, verified
+from core.models import TokenFamily, User
+from core.querysets import with_bound_terminals
+
+__all__ = ["BearerAuthentication", "SessionAuthentication", "tokens_for", "user_of", "verified"]
 
 
 def user_of(token: Token) -> User:
-    """The user a verified token speaks for.
+    """The user a verified token speaks for; the transaction enters its organization.
 
     Raises:
-        AuthenticationFailed: gone, disabled, or with another password than when it was made.
+        AuthenticationFailed: gone, disabled, signed out, or with another password than when it
+            was made.
     """
-    claim = token.payload.get("user_id")
+    claim, home, family = (token.payload.get(name) for name in ("user_id", HOME, FAMILY))
+    if not (isinstance(claim, str) and isinstance(home, str) and isinstance(family, str)):
+        raise AuthenticationFailed
     try:
-        user = User.objects.get(pk=text.identifier(claim)) if isinstance(claim, str) else None
+        if home:
+            tenancy.enter(text.identifier(home))
+        else:
+            tenancy.enter_everyone("superuser")
+        user = (
+            with_bound_terminals(User.objects.select_related("organization"))
+            .filter(
+                token_families__in=TokenFamily.objects.live().filter(pk=text.identifier(family))
+            )
+            .get(pk=text.identifier(claim))
+        )
     except (User.DoesNotExist, ValidationError):
-        user = None
-    if user is None or not user.is_active or not _same_password(token, user):
+        raise AuthenticationFailed from None
+    if home != home_claim(user) or not user.is_active or not _same_password(token, user):
         raise AuthenticationFailed
     return user
 
@@ -36,17 +54,32 @@ def _same_password(token: Token, user: User) -> bool:
     return bool(claim == get_md5_hash_password(user.password))
 
 
-def verified(kind: type[Token], raw: Any) -> Token:
-    """The token of this kind behind the text `raw`.
+class ApiKeyAuthentication(authentication.BaseAuthentication):
+    """`Authorization: Api-Key <key>`; the transaction enters the key's organization.
 
-    Raises:
-        AuthenticationFailed: it is not one, not ours, or not valid now; odd claims included, over
-            which the library stumbles.
+    `request.user` and `request.auth` are the key. It is looked up at each request, so that one that
+    was revoked or has expired is dead at once.
     """
-    try:
-        return kind(raw)
-    except (TokenError, ValueError, TypeError, OverflowError, AttributeError):
-        raise AuthenticationFailed from None
+
+    scheme = b"api-key"
+    _form = re.compile(r"dk_[A-Za-z0-9]{8}\.[A-Za-z0-9]{32}", re.ASCII)
+
+    def authenticate(self, request: Any) -> Any:
+        parts = authentication.get_authorization_header(request).split()
+        if not parts or parts[0].lower() != self.scheme:
+            return None
+        given = parts[-1].decode("latin-1")
+        if len(parts) != 2 or not self._form.fullmatch(given):
+            raise AuthenticationFailed
+        tenancy.enter_everyone("sign-in")
+        key = keys.find_key(given)
+        tenancy.enter(key.organization_id if key else None)
+        if key is None:
+            raise AuthenticationFailed
+        return key, key
+
+    def authenticate_header(self, request: Any) -> str:
+        return 'Bearer realm="dockside", Api-Key realm="dockside"'
 
 
 class BearerAuthentication(JWTAuthentication):
@@ -61,7 +94,22 @@ class BearerAuthentication(JWTAuthentication):
         parts = header.split()
         if len(parts) != 2 or parts[0].lower() != b"bearer":
             raise AuthenticationFailed
-        from rest_framework_simplejwt.tokens import AccessToken
-
-        token = verified(AccessToken, parts[1])
+        token = verified(Access, parts[1])
         return user_of(token), token
+
+
+class SessionAuthentication(authentication.SessionAuthentication):
+    """The admin's session, with its CSRF token; the transaction enters the user's organization.
+
+    One that still lacks its second factor is nobody's.
+    """
+
+    def authenticate(self, request: Any) -> Any:
+        found = super().authenticate(request)
+        if found is None:
+            return None
+        tenancy.enter_for(found[0])
+        if two_factor.is_satisfied(request._request):
+            return found
+        tenancy.enter(None)
+        return None

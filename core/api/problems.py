@@ -8,7 +8,7 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from core.errors import FieldError, Refusal
+from core.errors import FieldError, RateLimited, Refusal
 
 CONTENT_TYPE = "application/problem+json"
 MAX_ERRORS = 100
@@ -36,12 +36,14 @@ PROBLEMS: dict[str, Problem] = {
         401,
         "Sign in first",
         "There are no credentials, or they are wrong, expired or withdrawn. Get a token from"
-        " POST /api/v1/auth/token and send it as “Authorization: Bearer …”.",
+        " POST /api/v1/auth/token and send it as “Authorization: Bearer …”; a program sends its key"
+        " as “Authorization: Api-Key …”.",
     ),
     "permission-denied": Problem(
         403,
         "You may not do this",
-        "You are known, but what you ask for is not yours to do.",
+        "You are known, but what you ask for is not yours to do: the API's description says which"
+        " role or scope each operation needs.",
     ),
     "not-found": Problem(
         404,
@@ -105,7 +107,8 @@ PROBLEMS: dict[str, Problem] = {
     "rate-limited": Problem(
         429,
         "Too many requests",
-        "Wait for the seconds that the header Retry-After names.",
+        "Wait for the seconds that the header Retry-After names; then there is room at once."
+        " RateLimit-Policy and RateLimit tell how much there is and how much of it is left.",
     ),
     "internal-error": Problem(
         500,
@@ -170,6 +173,8 @@ def refusal_response(
     request: HttpRequest, refusal: Refusal, headers: Mapping[str, str] | None = None
 ) -> HttpResponse:
     """A refusal of the house as an answer."""
+    if isinstance(refusal, RateLimited):
+        headers = {"Retry-After": str(refusal.retry_after_s), **(headers or {})}
     return problem_response(
         request,
         refusal.code,

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 from django.contrib.auth import authenticate
+from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import spectacular_settings
@@ -15,14 +16,18 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
-from rest_framework_simplejwt.tokens import RefreshToken
 
-from core import health, text
-from core.api.authentication import BearerAuthentication, user_of, verified
+from core import health, tenancy, text, token_families
+from core.api.authentication import BearerAuthentication, user_of
 from core.api.fields import TextField
 from core.api.schema import problems
 from core.api.serializers import InputSerializer
+from core.api.tokens import FAMILY, Refresh, exchanged, tokens_for, verified
 from core.api.views import UnitOfWork
+from core.limits import Kind
+from core.models import Role, TokenFamily
+from core.roles import Act
+from core.token_families import TokenReused
 from core.version import VERSION
 
 
@@ -131,8 +136,24 @@ class RefreshInput(InputSerializer):
     refresh = TextField(text.storable, max_length=8192)
 
 
-class AccessToken(serializers.Serializer[Any]):
-    access = serializers.CharField()
+class OrganizationRef(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    slug = serializers.CharField()
+    name = serializers.CharField()
+
+
+class TerminalOfMine(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    account_code = serializers.CharField()
+
+
+class Me(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    username = serializers.CharField(help_text="An API key's is its name.")
+    organization = OrganizationRef(allow_null=True)
+    role = serializers.ChoiceField(choices=Role.choices)
+    terminals = TerminalOfMine(many=True, help_text="None: all of the organization's.")
 
 
 class TokenView(UnitOfWork):
@@ -145,6 +166,9 @@ class TokenView(UnitOfWork):
 
 class ObtainView(TokenView):
     """Sign in."""
+
+    def limit_kind(self) -> Kind | None:
+        return None  # failures are counted, wherever somebody signs in
 
     @extend_schema(
         operation_id="auth_token_create",
@@ -159,25 +183,84 @@ class ObtainView(TokenView):
         user = authenticate(request._request, **given)
         if user is None:
             raise AuthenticationFailed
-        token = RefreshToken.for_user(user)
+        token = tokens_for(user)
         return Response({"access": str(token.access_token), "refresh": str(token)})
 
 
 class RefreshView(TokenView):
     """Stay signed in."""
 
+    def _work(self, request: Any) -> Any:
+        try:
+            return super()._work(request)
+        except TokenReused as reused:
+            # In a transaction of its own: the refusal's keeps nothing.
+            with tenancy.everyone("a used refresh token came again"):
+                token_families.end(reused.family_id)
+            raise AuthenticationFailed from None
+
     @extend_schema(
         operation_id="auth_token_refresh_create",
         tags=["auth"],
         auth=[],
         request=RefreshInput,
-        responses={200: AccessToken, **problems(400, 401, 413, 415, 422)},
+        responses={200: Tokens, **problems(400, 401, 413, 415, 422)},
     )
     def post(self, request: Request) -> Response:
-        """A new access token for a refresh token."""
-        token = verified(RefreshToken, RefreshInput(data=self.body()).accepted()["refresh"])
-        user_of(token)
-        return Response({"access": str(token.access_token)})  # type: ignore[attr-defined]
+        """A new access token and a new refresh token; the old refresh token is used up.
+
+        A used refresh token that comes again ends every token that came from the same sign-in.
+        """
+        token = verified(Refresh, RefreshInput(data=self.body()).accepted()["refresh"])
+        try:
+            newer = exchanged(token, user_of(token))
+        except TokenFamily.DoesNotExist:
+            raise AuthenticationFailed from None
+        return Response({"access": str(newer.access_token), "refresh": str(newer)})
+
+
+class LogoutView(TokenView):
+    """Sign out."""
+
+    @extend_schema(
+        operation_id="auth_logout_create",
+        tags=["auth"],
+        auth=[],
+        request=RefreshInput,
+        responses={204: None, **problems(400, 401, 413, 415, 422)},
+    )
+    def post(self, request: Request) -> Response:
+        """No token that came from the same sign-in is good any more, access tokens included."""
+        token = verified(Refresh, RefreshInput(data=self.body()).accepted()["refresh"])
+        try:
+            family_id = text.identifier(token.payload[FAMILY])
+        except (KeyError, TypeError, ValidationError):
+            raise AuthenticationFailed from None
+        with tenancy.everyone("sign-in"):
+            token_families.end(family_id)
+        return Response(status=204)
+
+
+class MeView(UnitOfWork):
+    """Who is signed in."""
+
+    resource = "account"
+    acts = {"get": Act.VIEW}
+
+    @extend_schema(operation_id="auth_me_retrieve", tags=["auth"], responses=Me)
+    def get(self, request: Request) -> Response:
+        """The user or API key of this request, what it may do, and where."""
+        who: Any = request.user
+        shown = Me(
+            {
+                "id": who.pk,
+                "username": who.get_username() if hasattr(who, "get_username") else who.name,
+                "organization": who.organization,
+                "role": who.role,
+                "terminals": who.terminals.order_by("account_code"),
+            }
+        )
+        return Response(shown.data)
 
 
 @cache
@@ -207,4 +290,5 @@ class DocsView(SpectacularSwaggerSplitView):
     permission_classes = []
     http_method_names = ["get", "head"]
     url_name = "schema"
+    template_name = "core/docs.html"
     title = spectacular_settings.TITLE

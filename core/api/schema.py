@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from drf_spectacular.authentication import SessionScheme as DjangoSessionScheme
 from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
     OpenApiSerializerFieldExtension,
@@ -14,12 +15,15 @@ from rest_framework.serializers import ModelSerializer
 from core import text
 from core.api.fields import AmountField
 from core.api.patterns import pattern_of
+from core.api.permissions import act_of
 from core.api.problems import CONTENT_TYPE, PROBLEMS
 from core.api.serializers import InputSerializer
+from core.models import Role
+from core.roles import Act, Right, right_to
 
 _STATUSES = {problem.status for problem in PROBLEMS.values()}
 # What any operation may answer, whatever it does.
-_ALWAYS = (400, 405, 406, 422, 500, 503)
+_ALWAYS = (400, 405, 406, 422, 429, 500, 503)
 _SIGNED_IN = (401, 403)
 _WITH_BODY = (413, 415)
 _HEADERS = {
@@ -94,6 +98,27 @@ class TimeScheme(OpenApiSerializerFieldExtension):
         }
 
 
+class ApiKeyScheme(OpenApiAuthenticationExtension):
+    """How the description names `ApiKeyAuthentication`."""
+
+    target_class = "core.api.authentication.ApiKeyAuthentication"
+    name = "ApiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "For programs: `Authorization: Api-Key <key>`.",
+        }
+
+
+class SessionScheme(DjangoSessionScheme):
+    """How the description names `SessionAuthentication`."""
+
+    target_class = "core.api.authentication.SessionAuthentication"
+
+
 class ContractSchema(AutoSchema):
     """drf-spectacular's, with what it cannot know of the house's serializers and addresses."""
 
@@ -128,6 +153,34 @@ class ContractSchema(AutoSchema):
         for parameter in parameters:  # a column may be null, a parameter is there or is not
             parameter["schema"].get("items", {}).pop("nullable", None)
         return parameters
+
+    @property
+    def right(self) -> tuple[Act, Right] | None:
+        """What the operation does, and the least that it takes, by the table of `core.roles`."""
+        act = act_of(self.view, self.method)
+        right = right_to(act, getattr(self.view, "resource", None)) if act else None
+        return (act, right) if act and right else None
+
+    def get_extensions(self) -> dict[str, Any]:
+        if not self.right:
+            return super().get_extensions()
+        act, right = self.right
+        scope = {"x-required-scope": str(act.scope)} if right.role != Role.ADMIN else {}
+        return {**super().get_extensions(), "x-required-role": str(right.role), **scope}
+
+    def get_description(self) -> str:  # type: ignore[override]
+        said = super().get_description()
+        if not self.right:
+            return said
+        act, right = self.right
+        who = f"Needs the role {right.role}"
+        if right.role == Role.ADMIN:
+            who += "; no API key has it"
+        else:
+            who += f", or an API key with the scope {act.scope}"
+        if right.unbound:
+            who += "; not for those who are bound to terminals"
+        return f"{said}\n\n{who}.".strip()
 
 
 def registry_schema(
@@ -195,6 +248,9 @@ def add_problems(
 ) -> dict[str, Any]:
     """Point every 4xx and 5xx at the one Problem, and add those that no view needs to name."""
     result["components"]["schemas"]["Problem"] = _PROBLEM
+    result["components"]["headers"] = _LIMIT_HEADERS
+    limited = {name: {"$ref": f"#/components/headers/{name}"} for name in _LIMIT_HEADERS}
+    wait = {"Retry-After": limited.pop("Retry-After")}
     reference = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for path, operations in result["paths"].items():
         if "/health" in path:
@@ -211,6 +267,9 @@ def add_problems(
             for status in expected:
                 responses.setdefault(str(status), {"description": ""})
             for status, response in responses.items():
+                response.setdefault("headers", {}).update(limited)
+                if status in {"429", "503"}:
+                    response["headers"].update(wait)
                 if int(status) >= 400:
                     response["content"] = reference
                     if status in _HEADERS:
@@ -221,6 +280,22 @@ def add_problems(
             operation["responses"] = dict(sorted(responses.items()))
     return result
 
+
+_LIMIT_HEADERS: dict[str, Any] = {
+    "RateLimit-Policy": {
+        "description": "The limit: `q` requests in `w` seconds, as draft-ietf-httpapi-"
+        "ratelimit-headers has it; counted by user, API key or address.",
+        "schema": {"type": "string", "example": '"read";q=60000;w=60'},
+    },
+    "RateLimit": {
+        "description": "What is left of it: `r` requests, and all of them again in `t` seconds.",
+        "schema": {"type": "string", "example": '"read";r=5999;t=60'},
+    },
+    "Retry-After": {
+        "description": "Seconds after which to try again.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+}
 
 _PROBLEM: dict[str, Any] = {
     "type": "object",

@@ -2,28 +2,34 @@
 
 import random
 import time
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Never
 
 from django.db import DatabaseError, transaction
 from django.http import HttpResponseBase
 from rest_framework.exceptions import (
+    APIException,
     ErrorDetail,
     MethodNotAllowed,
     ParseError,
     ValidationError,
 )
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from core import services, text
+from core import keys, services, tenancy, text
+from core.api import limited
 from core.api.filters import StrictFilterBackend
 from core.api.ordering import Key, StrictOrdering
 from core.api.pagination import ContractPagination
 from core.api.serializers import InputSerializer
 from core.database_errors import is_retryable
 from core.errors import NotFound
+from core.limits import Kind
+from core.roles import Act, may
 
 RETRIES = 3
 MIN_PAUSE_S, MAX_PAUSE_S = 0.01, 0.1
@@ -39,6 +45,9 @@ class UnitOfWork(APIView):
     """
 
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+    # What it is about, and what its methods do, as `core.roles` has it: without, it is for nobody.
+    resource: ClassVar[str | None] = None
+    acts: ClassVar[Mapping[str, Act]] = {}
     # Query parameters besides those of filters, ordering and pages.
     query_parameters: ClassVar[frozenset[str]] = frozenset()
 
@@ -51,13 +60,15 @@ class UnitOfWork(APIView):
             response = self._work(self.request)
         except Exception as error:  # noqa: BLE001 - the handler knows every kind
             response = self.handle_exception(error)
+        keys.note_use(request.__dict__.get("user"))
         self.response = self.finalize_response(self.request, response, *args, **kwargs)
+        limited.tell(request, self.response)
         return self.response
 
     def _work(self, request: Any) -> HttpResponseBase:
         for retries_left in reversed(range(RETRIES + 1)):
             try:
-                with transaction.atomic():
+                with tenancy.unit_of_work():
                     response = self._answer(request)
                     if response.status_code >= 400:
                         transaction.set_rollback(True)
@@ -66,10 +77,15 @@ class UnitOfWork(APIView):
                 if not retries_left or not is_retryable(error):
                     raise
                 time.sleep(random.uniform(MIN_PAUSE_S, MAX_PAUSE_S))  # noqa: S311
+                # Asked again who it is: that is what sets the tenant of the new transaction.
+                request = self.initialize_request(request._request, *self.args, **self.kwargs)
+                self.request = request
         raise AssertionError("unreachable")
 
     def _answer(self, request: Any) -> HttpResponseBase:
         self.initial(request, *self.args, **self.kwargs)
+        if request.method not in SAFE_METHODS:
+            tenancy.sign(request.user)
         name = (request.method or "").lower()
         handler = getattr(self, name, None) if name in self.http_method_names else None
         if handler is None:
@@ -78,6 +94,19 @@ class UnitOfWork(APIView):
             self.refuse_unknown_parameters()
         answer: HttpResponseBase = handler(request, *self.args, **self.kwargs)
         return answer
+
+    def limit_kind(self) -> Kind | None:
+        """As what a request is counted; None where the view counts by itself."""
+        return Kind.READ if self.request.method in SAFE_METHODS else Kind.WRITE
+
+    def perform_authentication(self, request: Any) -> None:
+        """Find out who it is, and whether it is one request too many; guesses count by address."""
+        try:
+            super().perform_authentication(request)
+        except APIException:
+            limited.count(request, self.limit_kind())
+            raise
+        limited.count(request, self.limit_kind())
 
     def refuse_unknown_parameters(self) -> None:
         """Raise `ValidationError` for the query's parameters that mean nothing here."""
@@ -127,21 +156,33 @@ class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
             NotFound: nothing has this id, or it is somebody else's.
             ValidationError: the query names parameters, and there are none here.
         """
+        rows: Any = self.get_queryset()
+        return self._one(rows if self.request.method in SAFE_METHODS else rows.locked())
+
+    def _one(self, rows: Any) -> Any:
+        """The one of these rows that the address names.
+
+        Raises:
+            NotFound: nothing has this id, or it is somebody else's.
+        """
         from django.core.exceptions import ValidationError as NoId
 
         try:
             key = text.identifier(self.kwargs["id"])
         except NoId:
             raise NotFound from None
-        rows: Any = self.get_queryset()
-        if self.request.method not in {"GET", "HEAD"}:
-            rows = rows.locked()
         try:
             thing = rows.get(pk=key)
         except rows.model.DoesNotExist:
             raise NotFound from None
         self.refuse_unknown_parameters()
         return thing
+
+    def permission_denied(self, request: Any, *args: Any, **kwargs: Any) -> Never:
+        """401, 404, 403: that something is not yours to do tells only of what is yours to see."""
+        if "id" in self.kwargs and may(request.user, Act.VIEW, self.resource):
+            self._one(self.get_queryset())
+        super().permission_denied(request, *args, **kwargs)
 
     def list(self, request: Any) -> Response:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))

@@ -19,6 +19,7 @@ from fleet.models import Driver, Trailer, Truck
 class DriverViewSet(RegistryViewSet):
     """Those who drive."""
 
+    resource = "fleet.driver"
     queryset = Driver.objects.all()
     serializer_class = DriverOut
     input_class = DriverInput
@@ -38,6 +39,7 @@ class _VehicleViewSet(RegistryViewSet):
 class TruckViewSet(_VehicleViewSet):
     """Trucks and tractor units."""
 
+    resource = "fleet.truck"
     queryset = Truck.objects.all()
     serializer_class = TruckOut
 
@@ -46,5 +48,6 @@ class TruckViewSet(_VehicleViewSet):
 class TrailerViewSet(_VehicleViewSet):
     """Trailers and semi-trailers."""
 
+    resource = "fleet.trailer"
     queryset = Trailer.objects.all()
     serializer_class = TrailerOut

@@ -10,8 +10,10 @@ from rest_framework.response import Response
 from core.api.conditions import etag, expected_versions, is_known
 from core.api.schema import problems, registry_schema
 from core.api.views import ContractViewSet
+from core.roles import Act
 from orders import services
 from orders.api.filters import OrderFilter
+from orders.api.history import AS_OF, HistoryActions
 from orders.api.serializers import (
     CancelInput,
     NothingInput,
@@ -59,13 +61,14 @@ def _step(summary: str, given: Any) -> Any:
         "order",
         OrderInput,
         OrderDetailOut,
-        read=[_IF_NONE_MATCH, _ETAG],
+        read=[_IF_NONE_MATCH, _ETAG, AS_OF],
         write=[_IF_MATCH, _ETAG],
     )
 )
-class OrderViewSet(ContractViewSet):
+class OrderViewSet(HistoryActions, ContractViewSet):
     """Goods that pass a terminal."""
 
+    resource = "orders.order"
     queryset = Order.objects.all()
     serializer_class = OrderOut
     input_class = OrderInput
@@ -87,6 +90,8 @@ class OrderViewSet(ContractViewSet):
         return Response(OrderDetailOut(order).data, headers={"ETag": etag(order.version)})
 
     def retrieve(self, request: Any, id: str) -> Response:
+        if AS_OF.name in request.query_params:
+            return self.as_of(request.query_params[AS_OF.name])
         order = self.get_object()
         if is_known(request, order.version):
             return Response(status=304, headers={"ETag": etag(order.version)})
@@ -119,22 +124,22 @@ class OrderViewSet(ContractViewSet):
         return Response(status=204)
 
     @_step("Record that the goods came", StepInput)
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], acts={"post": Act.CHANGE})
     def arrive(self, request: Any, id: str) -> Response:
         return self._move(services.arrive_order, StepInput)
 
     @_step("Record that the goods left", StepInput)
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], acts={"post": Act.CHANGE})
     def depart(self, request: Any, id: str) -> Response:
         return self._move(services.depart_order, StepInput)
 
     @_step("Call the order off", CancelInput)
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], acts={"post": Act.CHANGE})
     def cancel(self, request: Any, id: str) -> Response:
         return self._move(services.cancel_order, CancelInput)
 
     @_step("Plan a cancelled order again", NothingInput)
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], acts={"post": Act.CHANGE})
     def reopen(self, request: Any, id: str) -> Response:
         return self._move(services.reopen_order, NothingInput, timed=False)
 

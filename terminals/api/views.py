@@ -13,6 +13,7 @@ from terminals.models import Terminal
 class TerminalViewSet(RegistryViewSet):
     """Places where goods go from truck to truck."""
 
+    resource = "terminals.terminal"
     queryset = Terminal.objects.all()
     serializer_class = TerminalOut
     input_class = TerminalInput

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.urls import URLPattern, URLResolver, get_resolver
-from rest_framework.permissions import IsAuthenticated
 
+from core.api.permissions import ByRole
 from core.models import Organization
 from tests.core.resources import BY_NAME
 
@@ -62,7 +62,7 @@ def _routes() -> Iterator[Route]:
         yield Route(
             path.removeprefix("/api/v1").replace("<str:id>", "{id}"),
             tuple(method for method in METHODS if method in methods),
-            IsAuthenticated not in kind.permission_classes,
+            ByRole not in kind.permission_classes,
         )
 
 

@@ -12,7 +12,6 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connections
 from drf_spectacular.drainage import GENERATOR_STATS
 from openapi_spec_validator import OpenAPIV30SpecValidator
-from rest_framework_simplejwt.tokens import AccessToken
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
@@ -23,6 +22,7 @@ from core import text
 from core.api.patterns import pattern_of
 from core.api.problems import PROBLEMS
 from core.api.public import description
+from core.api.tokens import tokens_for
 from tests.core.factories import UserFactory
 from tests.core.resources import RESOURCES
 from tests.core.routes import OPERATIONS, PRIVATE
@@ -272,7 +272,7 @@ class TestTheApi:
             "seed": 2026,
             "workers": 1,
             "continue-on-failure": True,
-            "headers": {"Authorization": f"Bearer {AccessToken.for_user(user)}"},
+            "headers": {"Authorization": f"Bearer {tokens_for(user).access_token}"},
             "generation": {
                 "max-examples": MAX_EXAMPLES,
                 "deterministic": True,

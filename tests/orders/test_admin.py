@@ -129,8 +129,9 @@ class TestList:
             with statements() as seen:
                 client.get(ORDERS, {"period": "today", "late": ""})
             counts.append(len(seen.sql))
-        # Session, user, the filter's terminals and zones, the count, the page, and what is late.
-        assert counts == [7, 7]
+        # Session, user, second factor twice, the filter's terminals and zones, the count, the page,
+        # and what is late.
+        assert counts == [9, 9]
 
 
 class TestFilters:
@@ -510,8 +511,8 @@ class TestBoard:
         OrderFactory(terminal=terminal)
         with statements() as seen:
             client.get("/admin/")
-        # Session, user, the two of the board, and the user's own last actions.
-        assert len(seen.sql) == 5
+        # Session, user, second factor twice, the two of the board, the user's own last actions.
+        assert len(seen.sql) == 7
 
 
 @pytest.mark.django_db(transaction=True)
@@ -755,7 +756,7 @@ class TestRaces:
     @pytest.fixture
     def somebody_else(self, db):
         settings = connection.get_connection_params()
-        names = ("host", "port", "dbname", "user", "password")
+        names = ("host", "port", "dbname", "user", "password", "options")
         with psycopg.connect(**{name: settings[name] for name in names if name in settings}) as one:
             yield one
 

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connection
-from rest_framework_simplejwt.tokens import AccessToken
 
+from core.api.tokens import tokens_for
 from core.models import Organization, User
 from terminals.models import Terminal
 from tests.core.factories import PASSWORD, OrganizationFactory, UserFactory
@@ -119,14 +120,11 @@ class Server:
     organization: Organization
     user: User
     terminal: Terminal
+    token: str
 
     @property
     def url(self) -> str:
         return "http://{}:{}".format(*self.address)
-
-    @property
-    def token(self) -> str:
-        return str(AccessToken.for_user(self.user))
 
     def wire(self) -> Wire:
         return Wire(self.address)
@@ -148,10 +146,12 @@ class Server:
 
 def _environment() -> dict[str, str]:
     database = connection.settings_dict
+    user, password = (quote(database[name], safe="") for name in ("USER", "PASSWORD"))
+    place = f"{database['HOST']}:{database['PORT'] or 5432}/{database['NAME']}"
     left_out = {"DJANGO_SETTINGS_MODULE", "BIND", "LOG_LEVEL"}
     return {
         **{name: value for name, value in os.environ.items() if name not in left_out},
-        "DATABASE_URL": "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database),
+        "DATABASE_URL": f"postgres://{user}:{password}@{place}",
         "SECRET_KEY": settings.SECRET_KEY,
         "LOG_FORMAT": "json",
         "WEB_CONCURRENCY": "1",
@@ -209,7 +209,8 @@ def server(django_db_setup, django_db_blocker, tmp_path_factory) -> Iterator[Ser
         socket.create_server(("127.0.0.1", 0)) as listener,
         _running(listener, log),
     ):
-        server = Server(listener.getsockname(), log, user.organization, user, terminal)
+        token = str(tokens_for(user).access_token)
+        server = Server(listener.getsockname(), log, user.organization, user, terminal, token)
         # The socket listens already: the first request waits for the worker.
         with server.wire() as wire:
             assert wire.send(server.head("GET", "/health")).answer().status == 200

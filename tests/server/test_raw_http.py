@@ -279,7 +279,7 @@ class TestHeaders:
         wire.send(server.head("GET", f"{ORDERS}/{uuid4()}", header))
         answer = wire.answer()
         assert answer.status in {400, 404, 406}
-        assert time.perf_counter() - began < 1
+        assert time.perf_counter() - began < 5
 
     def test_may_come_a_hundred_times(self, server, wire):
         for name in ("Accept", "X-Forwarded-For", "If-Match", "Cookie"):

@@ -94,13 +94,17 @@ class TestTerminalDeletion:
         assert "Orders: REF-" in text_of(page)
         assert Terminal.objects.count() == 2
 
-    def test_takes_the_staff_links_along(self, dispatcher, client_of_dispatcher):
+    def test_is_refused_while_somebody_is_bound_to_it(self, dispatcher, client_of_dispatcher):
         idle = TerminalFactory(organization=dispatcher.organization)
-        TerminalStaff.objects.create(
-            organization=dispatcher.organization, terminal=idle, user=dispatcher
+        bound = UserFactory(organization=dispatcher.organization)
+        link = TerminalStaff.objects.create(
+            organization=dispatcher.organization, terminal=idle, user=bound
         )
         sent = {"action": "delete_selected", "_selected_action": [idle.pk], "post": "yes"}
-        assert client_of_dispatcher.post(TERMINALS, sent).status_code == 302
+        client_of_dispatcher.post(TERMINALS, sent)
+        assert Terminal.objects.exists()
+        link.delete()
+        client_of_dispatcher.post(TERMINALS, sent)
         assert not Terminal.objects.exists()
 
 

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.models import Organization
 from terminals.models import Terminal
 from tests.core.factories import UserFactory
 from tests.orders.factories import OrderFactory
@@ -238,12 +237,14 @@ class TestDelete:
         order.delete()
         assert api.delete(f"/terminals/{terminal.pk}").status_code == 204
 
-    def test_takes_the_bindings_of_its_people_with_it(self, api, terminal, dispatcher):
-        terminal.staff.add(
-            dispatcher, through_defaults={"organization_id": terminal.organization_id}
-        )
+    def test_is_refused_while_somebody_is_bound_to_it(self, api, terminal, dispatcher):
+        """Who loses the last of its terminals would otherwise see all of them."""
+        bound = UserFactory(organization=dispatcher.organization)
+        terminal.staff.add(bound, through_defaults={"organization_id": terminal.organization_id})
+        answer = api.delete(f"/terminals/{terminal.pk}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "in-use")
+        terminal.staff.clear()
         assert api.delete(f"/terminals/{terminal.pk}").status_code == 204
-        assert Organization.objects.filter(pk=dispatcher.organization_id).exists()
 
 
 class TestList:

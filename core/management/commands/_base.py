@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, OperationalError
 
+from core import history
 from core.database_errors import refusal_of, sqlstate
 from core.errors import Refusal
 
@@ -18,8 +19,10 @@ class OperatorCommand(BaseCommand):
     requires_system_checks = ()
 
     def execute(self, *args: Any, **options: Any) -> Any:
+        name = type(self).__module__.rsplit(".", 1)[-1]
         try:
-            return super().execute(*args, **options)
+            with history.through("command", by=history.Actor("command", name)):
+                return super().execute(*args, **options)
         except Refusal as refusal:
             raise CommandError(in_one_line(refusal)) from refusal
         except (DatabaseError, InterfaceError) as error:

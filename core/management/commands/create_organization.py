@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from core import accounts
+from core import accounts, tenancy
 from core.management.commands._base import OperatorCommand
 from core.models import Organization
 
@@ -16,9 +16,10 @@ class Command(OperatorCommand):
         parser.add_argument("--name", required=True, help="its full name")
 
     def handle(self, *args: Any, slug: str, name: str, **options: Any) -> None:
-        present = Organization.objects.filter(slug=slug).first()
+        with tenancy.everyone("create_organization"):
+            present = Organization.objects.filter(slug=slug).first()
+            made = None if present else accounts.create_organization(slug, name)
         if present:
             self.say(f"Organization {slug} exists already ({present.name}); nothing changed.")
-        else:
-            organization = accounts.create_organization(slug, name)
-            self.say(f"Organization {slug} made ({organization.name}).")
+        if made:
+            self.say(f"Organization {slug} made ({made.name}).")

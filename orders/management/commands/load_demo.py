@@ -6,6 +6,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from core import tenancy
 from core.management.commands._base import OperatorCommand
 from core.models import Organization
 from orders import demo
@@ -27,10 +28,10 @@ class Command(OperatorCommand):
         )
 
     def handle(self, *args: Any, if_empty: bool, dry_run: bool, **options: Any) -> None:
-        if if_empty and Organization.objects.exists():
-            self.say("demo: there is an organization already; nothing added.")
-            return
-        with transaction.atomic():
+        with tenancy.everyone("load_demo"):
+            if if_empty and Organization.objects.exists():
+                self.say("demo: there is an organization already; nothing added.")
+                return
             loaded = demo.load(now=timezone.now())
             transaction.set_rollback(dry_run)
         if dry_run:

@@ -8,9 +8,8 @@ from collections.abc import Collection
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.db import transaction
 
-from core import accounts
+from core import accounts, tenancy
 from core.management.commands._base import OperatorCommand
 from core.models import Organization, Role, User
 from terminals import services
@@ -56,15 +55,16 @@ class Command(OperatorCommand):
             raise wrong_usage("--organization and --role are needed, except with --superuser.")
         if codes and not organization:
             raise wrong_usage("--terminal needs --organization.")
-        home = organization_of(organization) if organization else None
-        terminals = terminals_of(home, codes) if home and codes else None
+        username = User.normalize_username(username)
+        with tenancy.everyone("create_user"):
+            home = organization_of(organization) if organization else None
+            terminals = terminals_of(home, codes) if home and codes else None
+            is_new = not User.objects.filter(username=username).exists()
         given = {"organization": home, "role": role, "is_superuser": superuser}
         values = {name: value for name, value in given.items() if value is not None}
-        username = User.normalize_username(username)
-        is_new = not User.objects.filter(username=username).exists()
         password = wanted_password(is_new=is_new)
 
-        with transaction.atomic():
+        with tenancy.everyone("create_user"):
             if is_new:
                 if password is None:
                     raise CommandError("A new user needs a password: set PASSWORD.")
@@ -76,13 +76,14 @@ class Command(OperatorCommand):
             if terminals is not None and terminals != set(user.terminals.all()):
                 services.bind_staff(user, terminals)
                 changed.append("terminals")
+            what = described(user)
 
         if is_new:
-            self.say(f"User {username} made: {described(user)}.")
+            self.say(f"User {username} made: {what}.")
         elif changed:
-            self.say(f"User {username} changed ({', '.join(changed)}): {described(user)}.")
+            self.say(f"User {username} changed ({', '.join(changed)}): {what}.")
         else:
-            self.say(f"User {username} exists already ({described(user)}); nothing changed.")
+            self.say(f"User {username} exists already ({what}); nothing changed.")
 
 
 def wrong_usage(message: str) -> CommandError:
