@@ -147,6 +147,16 @@ def requirements_follow_pyproject() -> None:
         raise Failed("\n".join([*faults, "script/lock compiles the requirements again"]))
 
 
+def dependencies_have_no_known_holes() -> None:
+    import audit
+
+    faults, skipped = audit.dependencies_have_no_known_holes()
+    if skipped:
+        print(f"  {skipped}")
+    if faults:
+        raise Failed("\n".join(faults))
+
+
 STEPS: dict[str, Callable[[], None]] = {
     "format": lambda: python("-m", "ruff", "format", "--check", "--output-format", "concise"),
     "lint": lambda: python("-m", "ruff", "check", "--output-format", "concise"),
@@ -159,6 +169,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "OpenAPI": description_is_valid,
     "Dockerfile": lambda: run(PROGRAMS / "hadolint", "Dockerfile"),
     "shell scripts": shell_scripts_are_clean,
+    "dependencies": dependencies_have_no_known_holes,
 }
 
 
