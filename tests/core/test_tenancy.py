@@ -1,5 +1,7 @@
 """The wall between organizations stands in the database, whatever the code forgets."""
 
+import contextlib
+
 import pytest
 from django.db import connection, transaction
 from django.db.utils import IntegrityError, ProgrammingError
@@ -9,7 +11,7 @@ from core.models import User
 from core.querysets import TenantQuerySet
 from fleet.models import Driver
 from orders.models import Order
-from tests.core.factories import UserFactory
+from tests.core.factories import OrganizationFactory, UserFactory
 from tests.fleet.factories import DriverFactory
 from tests.orders.factories import OrderFactory
 
@@ -156,3 +158,17 @@ class TestSuperusers:
 def test_a_tenant_is_set_within_a_transaction_only():
     with pytest.raises(transaction.TransactionManagementError):
         tenancy.enter(None)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [None, ZeroDivisionError])
+def test_a_tenant_ends_with_its_transaction(error):
+    """Whatever comes next on this connection, kept by a pool perhaps, begins without one."""
+    organization = OrganizationFactory()
+    with contextlib.suppress(ZeroDivisionError), tenancy.unit_of_work():
+        tenancy.enter(organization.pk)
+        if error:
+            raise error
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('dockside.organization', true)")
+        assert cursor.fetchone()[0] in {None, ""}
