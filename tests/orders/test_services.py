@@ -322,14 +322,17 @@ class TestUpdateOrder:
         )
         assert (changed.eta_driver, changed.eta_driver_name, changed.version) == (None, "Ola", 3)
 
-    def test_looks_up_only_what_changes(self, update, order):
-        """What the order has already is not asked for again, even if it went out of sight."""
+    def test_looks_up_only_what_changes(self, update, order, statements):
+        """What the order has already is not asked for again."""
         driver = DriverFactory(organization=order.organization)
-        update(order, {"eta_driver_id": driver.pk})
-        driver.organization = UserFactory().organization
-        driver.save()
-        changed = update(order, {"eta_driver_id": driver.pk, "notes": "New."})
+        with statements() as first:
+            update(order, {"eta_driver_id": driver.pk})
+        with statements() as again:
+            changed = update(order, {"eta_driver_id": driver.pk, "notes": "New."})
         assert changed.notes == "New."
+        looked_up = 'SELECT "fleet_driver"'
+        assert any(sql.startswith(looked_up) for sql in first.sql)
+        assert not any(sql.startswith(looked_up) for sql in again.sql)
 
     @pytest.mark.parametrize(
         ("expected", "passes"),
