@@ -8,6 +8,7 @@ Work over all organizations, a superuser's or a command's, goes through `everyon
 Who does it goes along in the same statement, for `core.history`.
 """
 
+import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,13 +104,13 @@ def within(organization_id: uuid.UUID) -> Iterator[None]:
 
 
 @contextmanager
-def everyone(why: str) -> Iterator[None]:
+def everyone(why: str, *, level: int = logging.DEBUG) -> Iterator[None]:
     """A transaction in which the rows of all organizations exist.
 
-    `why` goes to the log, of a command on the level DEBUG: standard error is where it refuses.
+    `why` goes to the log, by default on the level DEBUG: standard error is where a command refuses.
     """
     with transaction.atomic():
         before = _set("", "on")
-        log.debug("tenant_wall_lifted", why=why)
+        log.log(level, "tenant_wall_lifted", why=why)
         yield
         _restore(before)

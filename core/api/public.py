@@ -1,5 +1,6 @@
 """What needs no sign-in: health, tokens, the description of the API."""
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -195,7 +196,7 @@ class RefreshView(TokenView):
             return super()._work(request)
         except TokenReused as reused:
             # In a transaction of its own: the refusal's keeps nothing.
-            with tenancy.everyone("a used refresh token came again"):
+            with tenancy.everyone("a used refresh token came again", level=logging.INFO):
                 token_families.end(reused.family_id)
             raise AuthenticationFailed from None
 
