@@ -1,12 +1,13 @@
 """The settings of the test suite: production's, with a handful of lines changed."""
 
 import os
+from urllib.parse import urlsplit
 
 os.environ.setdefault("SECRET_KEY", "only-for-tests-only-for-tests-only-for-tests-only")
 os.environ["LOG_FORMAT"] = "json"
 
 from config.settings import *  # noqa: F403
-from config.settings import DATABASES
+from config.settings import CACHES, DATABASES
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 WHITENOISE_AUTOREFRESH = True
@@ -14,3 +15,8 @@ WHITENOISE_AUTOREFRESH = True
 DATABASES["default"]["OPTIONS"]["application_name"] = "dockside-tests"
 # Tests arrange and look beyond every wall; requests and commands build their own anew.
 DATABASES["default"]["OPTIONS"]["options"] += " -c dockside.everyone=on"
+# Each process of a parallel run has a database of Valkey to itself, as it has one of PostgreSQL.
+_number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_valkey = urlsplit(str(CACHES["default"]["LOCATION"]))
+_valkey = _valkey._replace(path=f"/{int(_valkey.path.strip('/') or 0) + _number}")
+CACHES["default"]["LOCATION"] = os.environ["REDIS_URL"] = _valkey.geturl()

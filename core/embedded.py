@@ -293,6 +293,8 @@ class Postgres(Server):
         }
         if self.for_tests:
             settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+            # It would count tables as it sees them, without what a test has not committed.
+            settings["autovacuum"] = "off"
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [str(self.programs / "postgres"), "-D", str(self.data), *options]
 

@@ -200,7 +200,8 @@ def main(arguments: list[str]) -> int:
     if not any(map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])):
         print("browser tests are skipped: no Chromium on the PATH")
     failed = list(failing_steps())
-    code = pytest(["--cov", "--cov-report=term:skip-covered"])
+    processes = ["-n", "auto", "--maxprocesses", "8", "--dist", "worksteal"]
+    code = pytest([*processes, "--cov", "--cov-report=term:skip-covered"])
     if failed:
         names = ", ".join(failed + (["pytest"] if code else []))
         steps, bad = len(STEPS) + 1, len(failed) + bool(code)

@@ -74,7 +74,7 @@ def shape(answer) -> tuple:
     return answer.status_code, body, headers
 
 
-VARYING = {"X-Request-ID", "Content-Length", "RateLimit", "Retry-After"}
+VARYING = {"X-Request-ID", "Content-Length", "RateLimit", "Retry-After", "Expires"}
 
 
 @DOORS

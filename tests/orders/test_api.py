@@ -240,10 +240,10 @@ class TestCreate:
             ("eta_driver_phone", "1" * 33),
             ("eta_truck_plate", "АВ12345"),  # Cyrillic
             ("eta_truck_plate", "A" * 17),
-            ("id", str(uuid.uuid4())),
+            ("id", "01890000-0000-7000-8000-000000000001"),
             ("version", 7),
             ("status", "arrived"),
-            ("organization_id", str(uuid.uuid4())),
+            ("organization_id", "01890000-0000-7000-8000-000000000002"),
             ("created_at", "2026-11-23T00:00:00Z"),
             ("documents_count", 1),
             ("terminal", {"id": "x"}),
