@@ -1,6 +1,6 @@
 """What row-level security and history cost: list, detail and create, with and without them.
 
-    DATABASE_URL=… python benchmarks/history_cost.py [--rounds N] [--orders N]
+    DATABASE_URL=… [DATABASE_OWNER_URL=…] python benchmarks/history_cost.py [--rounds N] [--orders N]
 
 Makes two scratch databases beside the one that is named: one as migrations leave it, and a copy
 without policies and without the history's triggers, where no tenant and no source are set either.
@@ -26,8 +26,12 @@ BARS = {"list": 1.1, "detail": None, "create": 1.5}
 PER_ROUND = {"list": 10, "detail": 25, "create": 15}
 
 
-def scratch(name: str) -> str:
-    return re.sub(r"/[^/?]*(\?.*)?$", rf"/{name}\1", os.environ["DATABASE_URL"])
+URLS = [name for name in ("DATABASE_OWNER_URL", "DATABASE_URL") if os.environ.get(name)]
+
+
+def scratch(name: str) -> dict[str, str]:
+    """The URLs that are given, but of the database `name`."""
+    return {url: re.sub(r"/[^/?]*(\?.*)?$", rf"/{name}\1", os.environ[url]) for url in URLS}
 
 
 def seed(orders: int) -> tuple[str, str, str]:
@@ -95,7 +99,7 @@ def main() -> int:
     parser.add_argument("--orders", type=int, default=5_000)
     given = parser.parse_args()
     guarded, bare = (f"dockside_bench_{os.getpid()}_{kind}" for kind in ("guarded", "bare"))
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
+    with psycopg.connect(os.environ[URLS[0]], autocommit=True) as server:
         try:
             server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(guarded)))
             return measure(server, guarded, bare, given)
@@ -106,7 +110,7 @@ def main() -> int:
 
 
 def measure(server: psycopg.Connection, guarded: str, bare: str, given: argparse.Namespace) -> int:
-    os.environ |= {"DATABASE_URL": scratch(guarded), "DJANGO_SETTINGS_MODULE": "config.settings"}
+    os.environ |= {**scratch(guarded), "DJANGO_SETTINGS_MODULE": "config.settings"}
     os.environ |= {"LOG_LEVEL": "ERROR", "LOG_FORMAT": "json"}
     import django
 
@@ -115,9 +119,10 @@ def measure(server: psycopg.Connection, guarded: str, bare: str, given: argparse
     from django.test import Client
 
     from core import history, tenancy
+    from core.postgres.ownership import as_owner
 
     token, order, terminal = seed(given.orders)
-    with connection.cursor() as cursor:
+    with as_owner(), connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
     connection.close()
     copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
@@ -168,7 +173,8 @@ def measure(server: psycopg.Connection, guarded: str, bare: str, given: argparse
             if not turn and name == bare:
                 connection.close()
                 connection.settings_dict["NAME"] = bare
-                strip()
+                with as_owner():
+                    strip()
             turn_to(name)
             for what, request in requests.items():
                 began = time.perf_counter()

@@ -40,10 +40,12 @@ if os.access("/dev/shm", os.W_OK):
 def on_starting(server: Arbiter) -> None:
     """Stop in one line per reason, before a worker is tried; the address may be none of BIND's."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    from core.safety import Unsafe, refuse_unsafe
+    from core.safety import Unsafe, refuse_unsafe, refuse_unsafe_role
 
+    addresses = [shown(each) for each in server.address if not isinstance(each, int)]
     try:
-        refuse_unsafe([shown(each) for each in server.address if not isinstance(each, int)])
+        refuse_unsafe(addresses)
+        refuse_unsafe_role(addresses)
     except Unsafe as unsafe:
         sys.exit(str(unsafe))
 

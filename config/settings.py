@@ -145,6 +145,13 @@ if WHITENOISE_USE_FINDERS:
 DATABASES = {"default": env.dj_db_url("DATABASE_URL", "") or {}}
 if not DATABASES["default"]:
     raise ImproperlyConfigured("environment: DATABASE_URL is not set; script/manage starts one")
+# Who owns the tables, where that is not the role of DATABASE_URL: core/postgres/ownership.py.
+_owner = env.str("DATABASE_OWNER_URL", "") and env.dj_db_url("DATABASE_OWNER_URL")
+if _owner and _owner["NAME"] != DATABASES["default"]["NAME"]:
+    raise ImproperlyConfigured("environment: DATABASE_OWNER_URL is not of DATABASE_URL's database")
+DATABASE_OWNER = (
+    {name: _owner[name] for name in ("USER", "PASSWORD", "HOST", "PORT")} if _owner else {}
+)
 DB_POOL = env.bool("DB_POOL", False)  # config/gunicorn.py turns it on: commands need one connection
 DB_STATEMENT_TIMEOUT = env.int("DB_STATEMENT_TIMEOUT_MS", 8_000, validate=rule.Range(min=0))
 DB_LOCK_TIMEOUT = env.int("DB_LOCK_TIMEOUT_MS", 5_000, validate=rule.Range(min=0))
@@ -167,6 +174,7 @@ DATABASES["default"] |= {
     "CONN_MAX_AGE": 0,
     "CONN_HEALTH_CHECKS": True,
     "OPTIONS": {
+        **DATABASES["default"].get("OPTIONS", {}),  # what the URL says of TLS, for one
         "application_name": "dockside",
         "connect_timeout": 5,
         "options": " ".join(f"-c {name}={value}" for name, value in _guards.items()),

@@ -2,10 +2,10 @@
 
     python -m core.embedded [--data-dir DIR] [--for-tests] COMMAND…
 
-runs COMMAND with DATABASE_URL, REDIS_URL, SECRET_KEY_FILE and DATA_DIR set, passes SIGINT, SIGTERM
-and SIGHUP on, ends with its exit code, and stops the servers unless another command still uses
-them. A URL that is set already, in the environment or in `.env`, names a real server, and none is
-started in its place. A COMMAND called `python` is the Python that runs this.
+runs COMMAND with DATABASE_URL, DATABASE_OWNER_URL, REDIS_URL, SECRET_KEY_FILE and DATA_DIR set,
+passes SIGINT, SIGTERM and SIGHUP on, ends with its exit code, and stops the servers unless another
+command still uses them. A URL that is set already, in the environment or in `.env`, names a real
+server, and none is started in its place. A COMMAND called `python` is the Python that runs this.
 
 Who is alive is never guessed from a process id. Each server inherits an open, locked file, so the
 lock is held exactly as long as one of its processes lives; however they end, the kernel frees it.
@@ -42,9 +42,11 @@ MAX_LOG_BYTES = 5_000_000
 # Behind row-level security PostgreSQL searches an index only with functions that cannot tell of a
 # row by failing. These cannot, but only a superuser may say so (docs/configuration.md).
 SEARCHED_BY = ("textlike(text, text)", "textcat(text, text)", "upper(text)", "lower(text)")
+APPLICATION, OWNER = "dockside", "dockside_owner"  # the roles
 PASSED_ON = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 # Set but empty means "not set", as compose files write it.
-IN_FILES = ("SECRET_KEY", "DATABASE_URL", "REDIS_URL")  # may be given as NAME_FILE instead
+SERVERS = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
+IN_FILES = ("SECRET_KEY", *SERVERS)  # may be given as NAME_FILE instead
 OPTIONAL = {*IN_FILES, *(f"{name}_FILE" for name in IN_FILES), "DATA_DIR"}
 
 
@@ -213,11 +215,12 @@ class Server:
 
 
 class Postgres(Server):
-    """PostgreSQL with the role and the database `dockside`, reached by password over TCP only.
+    """PostgreSQL with the database `dockside`, reached by password over TCP only.
 
-    The role is no superuser and does not bypass row-level security: what it may not see in
-    production it does not see here. `for_tests` lets it create databases, and gives up safety
-    on a power cut for speed.
+    It belongs to the role `dockside_owner`; the role `dockside` works with what it is granted.
+    Neither is a superuser or bypasses row-level security: what they may not see in production they
+    do not see here. `for_tests` lets the owner create databases, and gives up safety on a power cut
+    for speed.
     """
 
     title = "PostgreSQL"
@@ -305,20 +308,41 @@ class Postgres(Server):
     def set_up(self, port: int) -> None:
         from psycopg import sql
 
-        role = "CREATE ROLE dockside LOGIN NOSUPERUSER NOCREATEROLE NOBYPASSRLS {} PASSWORD {}"
-        may = sql.SQL("CREATEDB" if self.for_tests else "NOCREATEDB")
-        password = secret(self.folder / "dockside-password")
+        role = "{} ROLE {} LOGIN NOSUPERUSER {} NOCREATEROLE NOBYPASSRLS PASSWORD {}"
         with self.superuser(port) as connection:
-            found = connection.execute("SELECT FROM pg_roles WHERE rolname = 'dockside'")
-            if not found.rowcount:
-                connection.execute(sql.SQL(role).format(may, password))
-            found = connection.execute("SELECT FROM pg_database WHERE datname = 'dockside'")
-            if not found.rowcount:
-                connection.execute("CREATE DATABASE dockside OWNER dockside")
+            for name in (OWNER, APPLICATION):
+                found = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name])
+                verb = sql.SQL("ALTER" if found.rowcount else "CREATE")
+                creates = self.for_tests and name == OWNER
+                may = sql.SQL("CREATEDB" if creates else "NOCREATEDB")
+                password = secret(self.folder / f"{name}-password")
+                connection.execute(sql.SQL(role).format(verb, sql.Identifier(name), may, password))
+            owner = connection.execute(
+                "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'dockside'"
+            ).fetchone()
+            if not owner:
+                connection.execute(f"CREATE DATABASE dockside OWNER {OWNER}")
+        if owner == (APPLICATION,):
+            self.take_from_application(port)
         for database in ("template1", "dockside"):  # and so those that tests make
             with self.superuser(port, database) as connection:
                 for function in SEARCHED_BY:
                     connection.execute(f"ALTER FUNCTION pg_catalog.{function} LEAKPROOF")
+
+    def take_from_application(self, port: int) -> None:
+        """Hand a database of the time before there were two roles to the owner.
+
+        The application keeps working with what is there; `migrate` sees to the details.
+        """
+        with self.superuser(port, "dockside") as connection, connection.transaction():
+            connection.execute(f"REASSIGN OWNED BY {APPLICATION} TO {OWNER}")
+            connection.execute(
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+                f" TO {APPLICATION}"
+            )
+            connection.execute(
+                f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {APPLICATION}"
+            )
 
     @contextlib.contextmanager
     def superuser(self, port: int, database: str = "postgres") -> Iterator["psycopg.Connection"]:
@@ -334,9 +358,13 @@ class Postgres(Server):
         except psycopg.Error as error:
             raise OSError(str(error)) from None
 
-    def url(self, port: int) -> str:
-        password = secret(self.folder / "dockside-password")
-        return f"postgresql://dockside:{password}@127.0.0.1:{port}/dockside"
+    def url(self, port: int, role: str = APPLICATION) -> str:
+        password = secret(self.folder / f"{role}-password")
+        return f"postgresql://{role}:{password}@127.0.0.1:{port}/dockside"
+
+    def owner_url(self) -> str:
+        """How to reach the server that runs as the owner of the database."""
+        return self.url(self.pid_and_port()[1], OWNER)
 
 
 class Valkey(Server):
@@ -505,8 +533,10 @@ def servers(data_dir: Path, *, for_tests: bool = False) -> Iterator[dict[str, st
             secret(data_dir / "SECRET_KEY")
             variables["SECRET_KEY_FILE"] = str(data_dir / "SECRET_KEY")
         if not is_named("DATABASE_URL"):
-            ours.append(Postgres(data_dir / "postgres", for_tests=for_tests))
-            variables["DATABASE_URL"] = ours[-1].start()
+            postgres = Postgres(data_dir / "postgres", for_tests=for_tests)
+            ours.append(postgres)
+            variables["DATABASE_URL"] = postgres.start()
+            variables["DATABASE_OWNER_URL"] = postgres.owner_url()
         if not is_named("REDIS_URL"):
             ours.append(Valkey(data_dir / "valkey"))
             variables["REDIS_URL"] = ours[-1].start()
@@ -586,7 +616,7 @@ def read_dotenv(*, for_tests: bool) -> None:
     from dotenv import dotenv_values
 
     for name, value in dotenv_values(ROOT / ".env").items():
-        named_server = name.removesuffix("_FILE") in ("DATABASE_URL", "REDIS_URL")
+        named_server = name.removesuffix("_FILE") in SERVERS
         if value is not None and name not in os.environ and not (for_tests and named_server):
             os.environ[name] = value
 

@@ -93,8 +93,8 @@ class _Database:
             self._connection = psycopg.connect(**parameters, autocommit=True)
         try:
             rows = self._connection.execute("SELECT app, name FROM django_migrations").fetchall()
-        except psycopg.errors.UndefinedTable:
-            return False
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+            return False  # `migrate` makes the table, and lets the application read it
         return expected_migrations() <= {tuple(row) for row in rows}
 
     def close(self) -> None:

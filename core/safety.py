@@ -3,15 +3,20 @@
 `script/server` on 127.0.0.1 without TLS is for whoever sits at this machine, and just works.
 """
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 from django.conf import settings
-from django.core.checks import Error, Tags, register
+from django.core.checks import Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, connections
+
+log = logging.getLogger("core.safety")
 
 YEAR_S = 31_536_000
 SHORTEST_KEY = 32
@@ -21,6 +26,14 @@ _OBVIOUS = re.compile(
     r"|0123456|1234567|abcdef(?=g)|qwerty",
     re.IGNORECASE,
 )
+
+# A role that is a member of the owner's can become it.
+_POWERS = """
+    SELECT rolsuper OR rolbypassrls,
+           EXISTS (SELECT FROM pg_class WHERE relrowsecurity
+                   AND pg_has_role(current_user, relowner, 'MEMBER'))
+    FROM pg_roles WHERE rolname = current_user
+"""
 
 
 class Unsafe(ImproperlyConfigured):
@@ -84,6 +97,32 @@ def _gaps_in_tls() -> list[str]:
     return gaps
 
 
+def powers_of_role() -> tuple[str | None, str | None]:
+    """What the application's role could do to the wall between organizations, as two lines or none.
+
+    The first is that it stands above the wall, the second that it could take it down. Asked on a
+    connection of its own; a database that does not answer is left to the health checks.
+    """
+    wrapper: Any = connections.create_connection(DEFAULT_DB_ALIAS)
+    given = {**wrapper.get_connection_params(), "connect_timeout": 2}
+    for name in ("pool", "context", "cursor_factory"):
+        given.pop(name, None)
+    try:
+        with psycopg.connect(**given) as asked:
+            above, owns = asked.execute(_POWERS).fetchone() or (False, False)
+    except psycopg.OperationalError:
+        return None, None
+    if above:
+        return (
+            "DATABASE_URL names a role that bypasses row-level security: every organization's rows"
+            " are open to it; take one without SUPERUSER and BYPASSRLS"
+        ), None
+    return None, (
+        "DATABASE_URL names a role that owns the tables and could take their walls down: let"
+        " another one own them, and name it in DATABASE_OWNER_URL"
+    ) if owns else None
+
+
 def refuse_unsafe(addresses: Sequence[str] = ()) -> None:
     """Stop here rather than serve others unsafely; `addresses` besides BIND are served too.
 
@@ -91,10 +130,36 @@ def refuse_unsafe(addresses: Sequence[str] = ()) -> None:
         Unsafe: with its reasons.
     """
     if is_served_to_others([settings.BIND or LOCAL, *addresses]) and (found := dangers()):
-        raise Unsafe("\n".join(f"dockside does not start: {line}" for line in found))
+        raise _refusal(found)
+
+
+def refuse_unsafe_role(addresses: Sequence[str] = ()) -> None:
+    """The same for the role that works with the database; says what is merely unwise.
+
+    Raises:
+        Unsafe: it bypasses row-level security, and others are served.
+    """
+    above, owns = powers_of_role()
+    if above and is_served_to_others([settings.BIND or LOCAL, *addresses]):
+        raise _refusal([above])
+    if warning := above or owns:
+        log.warning(warning)
+
+
+def _refusal(lines: Iterable[str]) -> Unsafe:
+    return Unsafe("\n".join(f"dockside does not start: {line}" for line in lines))
 
 
 @register(Tags.security, deploy=True)
 def settings_are_safe(app_configs: Any, **kwargs: Any) -> list[Error]:
     """For `manage.py check --deploy`."""
     return [Error(line, id=f"dockside.E{number:03}") for number, line in enumerate(dangers(), 1)]
+
+
+@register(Tags.database)
+def role_is_safe(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[Warning]:
+    """For `manage.py migrate` and `manage.py check --database default`."""
+    lines = powers_of_role() if DEFAULT_DB_ALIAS in (databases or []) else ()
+    return [
+        Warning(line, id=f"dockside.W{number:03}") for number, line in enumerate(lines, 1) if line
+    ]

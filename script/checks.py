@@ -88,13 +88,20 @@ def migrations_go_both_ways() -> None:
     import psycopg
     from psycopg import sql
 
-    url = os.environ["DATABASE_URL"]
+    urls = {
+        name: os.environ[name]
+        for name in ("DATABASE_URL", "DATABASE_OWNER_URL")
+        if os.environ.get(name)
+    }
     name = f"dockside_scratch_{os.getpid()}"
-    with psycopg.connect(url, autocommit=True) as connection:
+    owners = urls.get("DATABASE_OWNER_URL") or urls["DATABASE_URL"]
+    with psycopg.connect(owners, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            scratch = re.sub(r"/[^/?]*(\?.*)?$", rf"/{name}\1", url)
-            environment = os.environ | {"DATABASE_URL": scratch}
+            environment = os.environ | {
+                variable: re.sub(r"/[^/?]*(\?.*)?$", rf"/{name}\1", url)
+                for variable, url in urls.items()
+            }
             environment["DJANGO_SETTINGS_MODULE"] = "config.settings"
             run(sys.executable, "-c", MIGRATE_BOTH_WAYS, environment=environment)
         finally:

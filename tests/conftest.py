@@ -1,16 +1,18 @@
 """What every test may ask for."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 from django.test import Client
 
 from core.api.authentication import tokens_for
 from core.models import User
+from core.postgres.ownership import as_owner
 from tests.core.factories import UserFactory
 
 
@@ -67,6 +69,14 @@ def api_of() -> Callable[[User], ApiClient]:
 @pytest.fixture
 def anonymous(db: None) -> ApiClient:
     return ApiClient()
+
+
+@pytest.fixture
+def owner(db: None) -> Iterator[None]:
+    """The test as the owner of the tables, who may alter them; all of it is rolled back."""
+    with as_owner(), transaction.atomic():
+        yield
+        transaction.set_rollback(True)
 
 
 @pytest.fixture

@@ -3,8 +3,19 @@
 from typing import Any
 
 import psycopg
-from django.db.backends.postgresql import base
+from django.db.backends.postgresql import base, creation
 from psycopg_pool import ConnectionPool
+
+from core.postgres.ownership import is_apart, owner_of
+
+
+class DatabaseCreation(creation.DatabaseCreation):
+    """Makes test databases that belong to the owner, as real ones do."""
+
+    connection: "DatabaseWrapper"
+
+    def _nodb_cursor(self) -> Any:
+        return (owner_of(self.connection) if is_apart() else self.connection)._nodb_cursor()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -15,6 +26,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     once, so the first caller would wait out its whole time-out although the server is back. What
     killed one killed all: drop them together and connect anew.
     """
+
+    creation_class = DatabaseCreation
 
     @property
     def pool(self) -> ConnectionPool[Any] | None:

@@ -63,7 +63,8 @@ class TestCreateOrganization:
         done = subprocess.run(
             [sys.executable, "manage.py", "create_organization", "kai", "--name", "Kai"],
             cwd=settings.BASE_DIR,
-            env=os.environ | {"DATABASE_URL": "postgres://nobody:x@127.0.0.1:9/nothing"},
+            env=os.environ
+            | {"DATABASE_URL": "postgres://nobody:x@127.0.0.1:9/nothing", "DATABASE_OWNER_URL": ""},
             capture_output=True,
             text=True,
         )

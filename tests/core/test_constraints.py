@@ -291,6 +291,7 @@ class TestACheck:
         assert set(BREAKS) == set(ALL_RULES)
 
     @pytest.mark.parametrize("name", BREAKS)
+    @pytest.mark.usefixtures("owner")
     def test_refuses_what_is_written_around_the_services(self, name):
         model, rule = ALL_RULES[name]
         row = FACTORIES[model]()

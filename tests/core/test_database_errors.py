@@ -15,6 +15,7 @@ from core import database_errors
 from core.api import views
 from core.database_errors import refusal_of
 from core.errors import Conflict, InUse, RuleBroken, Unavailable, UnknownReference
+from core.postgres.ownership import as_owner
 from orders.models import Order
 from terminals.models import TerminalStaff
 from tests.core.answers import problem
@@ -63,23 +64,24 @@ def elsewhere():
 @contextmanager
 def raising(sqlstate: str, *, times: int = 1_000, deferred: bool = False):
     """PostgreSQL refuses the next `times` new drivers with this SQLSTATE; yields a count."""
-    run("CREATE SEQUENCE tries")
-    run(
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
-        f" IF nextval('tries') <= {times} THEN"
-        f" RAISE EXCEPTION 'Key (host)=(10.0.0.1) in /var/lib' USING ERRCODE = '{sqlstate}';"
-        " END IF; RETURN NEW; END$$"
-    )
-    if deferred:
+    with as_owner():
+        run("CREATE SEQUENCE tries")
         run(
-            "CREATE CONSTRAINT TRIGGER refuses AFTER INSERT ON fleet_driver"
-            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+            f" IF nextval('tries') <= {times} THEN"
+            f" RAISE EXCEPTION 'Key (host)=(10.0.0.1) in /var/lib' USING ERRCODE = '{sqlstate}';"
+            " END IF; RETURN NEW; END$$"
         )
-    else:
-        run(
-            "CREATE TRIGGER refuses BEFORE INSERT ON fleet_driver"
-            " FOR EACH ROW EXECUTE FUNCTION refuse()"
-        )
+        if deferred:
+            run(
+                "CREATE CONSTRAINT TRIGGER refuses AFTER INSERT ON fleet_driver"
+                " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+            )
+        else:
+            run(
+                "CREATE TRIGGER refuses BEFORE INSERT ON fleet_driver"
+                " FOR EACH ROW EXECUTE FUNCTION refuse()"
+            )
 
     def tries() -> int:
         with connection.cursor() as cursor:
@@ -89,8 +91,9 @@ def raising(sqlstate: str, *, times: int = 1_000, deferred: bool = False):
     try:
         yield tries
     finally:
-        run("DROP FUNCTION refuse CASCADE")
-        run("DROP SEQUENCE tries")
+        with as_owner():
+            run("DROP FUNCTION refuse CASCADE")
+            run("DROP SEQUENCE tries")
 
 
 @pytest.fixture
@@ -181,6 +184,7 @@ class TestATakenValue:
         again = refused(DriverFactory, id=driver.pk, organization=driver.organization)
         assert told(again) == [("id", "taken")]
 
+    @pytest.mark.usefixtures("owner")
     def test_without_a_name_is_told_without_a_field(self):
         run("CREATE UNIQUE INDEX secret_index ON fleet_driver (lower(name))")
         DriverFactory(name="Kari")
@@ -226,6 +230,7 @@ class TestAForeignKey:
             order.terminal.delete()
         assert type(refusal_of(caught.value)) is InUse
 
+    @pytest.mark.usefixtures("owner")
     def test_that_restricts_says_so_as_well(self):
         """PostgreSQL 18 has an SQLSTATE of its own for ON DELETE RESTRICT."""
         home = OrganizationFactory()
@@ -329,7 +334,7 @@ class TestEachSqlstate:
     @pytest.mark.parametrize(
         ("code", "state"), [(code, state) for code in ANSWERS for state in ANSWERS[code]]
     )
-    @pytest.mark.usefixtures("no_pause")
+    @pytest.mark.usefixtures("owner", "no_pause")
     def test_has_one_answer_that_tells_nothing_of_it(self, api, code, state):
         api.raise_request_exception = False
         statuses = {"conflict": 409, "not-found": 404, "unavailable": 503, "internal-error": 500}
@@ -342,6 +347,7 @@ class TestEachSqlstate:
         assert row_counts()["drivers"] == 0
         assert api.get("/drivers").status_code == 200  # and life goes on
 
+    @pytest.mark.usefixtures("owner")
     def test_of_a_reference_says_that_it_is_in_use_where_something_is_deleted(
         self, api, dispatcher
     ):

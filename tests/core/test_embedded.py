@@ -20,7 +20,14 @@ pytestmark = pytest.mark.server
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the run of these tests was itself given.
-OURS = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "SECRET_KEY", "SECRET_KEY_FILE")
+OURS = (
+    "DATABASE_URL",
+    "DATABASE_OWNER_URL",
+    "REDIS_URL",
+    "DATA_DIR",
+    "SECRET_KEY",
+    "SECRET_KEY_FILE",
+)
 SHOW = "import os; print(os.environ['DATABASE_URL'], os.environ['REDIS_URL'], flush=True)"
 HOLD = f"{SHOW}; import sys; sys.stdin.read()"
 
@@ -38,7 +45,7 @@ class Runs:
         """Run `python -c code` between the servers of `folder`."""
         environment = {name: value for name, value in os.environ.items() if name not in OURS}
         # An empty value stands for "not set", and keeps a developer's .env out.
-        environment |= dict.fromkeys(("DATABASE_URL", "REDIS_URL"), "") | variables
+        environment |= dict.fromkeys(OURS[:3], "") | variables
         command = [sys.executable, "-m", "core.embedded", "--data-dir", str(folder), *options]
         process = subprocess.Popen(
             [*command, "python", "-c", code],
@@ -115,6 +122,10 @@ def eventually(is_true: Callable[[], bool], seconds: float = 10) -> bool:
     return True
 
 
+def owner_url(folder: Path) -> str:
+    return Postgres(folder / "postgres").owner_url()
+
+
 def server_pids(folder: Path) -> list[int]:
     return [
         Server(folder / "postgres").pid_and_port()[0],
@@ -136,11 +147,11 @@ class TestACommandBetweenServers:
 
     def test_keeps_the_data_of_the_last_time(self, runs, used_folder):
         process, url, _ = runs.hold(used_folder)
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(owner_url(used_folder)) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
         finish(process)
         process, url, _ = runs.hold(used_folder)
-        assert sql(url, "SELECT answer FROM kept") == [42]
+        assert sql(owner_url(used_folder), "SELECT answer FROM kept") == [42]
 
     def test_hands_its_exit_code_on(self, runs, used_folder):
         assert finish(runs.start(used_folder, "raise SystemExit(7)")) == 7
@@ -235,7 +246,7 @@ class TestAfterACrash:
 
     def test_of_everything_nothing_blocks_the_next_start(self, runs, used_folder):
         killed, url, _ = runs.hold(used_folder)
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(owner_url(used_folder)) as connection:
             connection.execute("CREATE TABLE survivors ()")
         for pid in (killed.pid, *server_pids(used_folder)):
             os.kill(pid, signal.SIGKILL)
@@ -280,15 +291,45 @@ class TestAfterACrash:
         assert not list(folder.glob("data-*/PG_VERSION"))
 
 
-class TestTheRole:
+class TestTheRoles:
     @pytest.mark.parametrize(("options", "may_create"), [([], False), (["--for-tests"], True)])
-    def test_owns_its_database_and_is_nothing_more(self, runs, used_folder, options, may_create):
+    def test_are_an_owner_and_an_application_and_nothing_more(
+        self, runs, used_folder, options, may_create
+    ):
         _, url, _ = runs.hold(used_folder, *options)
-        powers = "rolsuper, rolbypassrls, rolcreaterole, rolreplication, rolcreatedb"
-        held = sql(url, f"SELECT {powers} FROM pg_roles WHERE rolname = current_user")
-        assert held == [False, False, False, False, may_create]
-        owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
-        assert sql(url, owner) == ["dockside"]
+        owners = owner_url(used_folder / "test" if options else used_folder)
+        powers = "SELECT rolsuper, rolbypassrls, rolcreaterole, rolreplication, rolcreatedb"
+        held = f"{powers} FROM pg_roles WHERE rolname = current_user"
+        assert sql(url, held) == [False] * 5
+        assert sql(owners, held) == [False, False, False, False, may_create]
+        database = "FROM pg_database WHERE datname = current_database()"
+        assert sql(url, f"SELECT pg_get_userbyid(datdba) {database}") == ["dockside_owner"]
+        assert sql(url, "SELECT count(*) FROM pg_auth_members WHERE roleid > 16383") == [0]
+
+    def test_are_both_handed_over(self, runs, used_folder):
+        code = "import os; print(os.environ['DATABASE_OWNER_URL'].split(':')[1])"
+        assert runs.start(used_folder, code).communicate()[0] == "//dockside_owner\n"
+
+    def test_part_where_an_earlier_version_knew_only_one(self, runs, used_folder):
+        process, url, _ = runs.hold(used_folder)
+        postgres = Postgres(used_folder / "postgres")
+        port = postgres.pid_and_port()[1]
+        with postgres.superuser(port, "dockside") as connection:
+            connection.execute("REASSIGN OWNED BY dockside_owner TO dockside")
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE older (id serial, answer int)")
+            connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+            connection.execute("INSERT INTO older (answer) VALUES (42)")
+        finish(process)
+
+        _, url, _ = runs.hold(used_folder)
+        assert sql(url, "INSERT INTO older (answer) SELECT answer FROM older RETURNING id") == [2]
+        owned = "(SELECT relowner FROM pg_class UNION ALL SELECT extowner FROM pg_extension)"
+        assert sql(url, f"SELECT count(*) FROM {owned} o (o) WHERE o = 'dockside'::regrole") == [0]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            sql(url, "DROP TABLE older")
+        with psycopg.connect(owner_url(used_folder)) as connection:
+            connection.execute("DROP TABLE older")
 
     def test_needs_its_password(self, runs, used_folder):
         _, url, redis_url = runs.hold(used_folder)

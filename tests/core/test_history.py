@@ -128,6 +128,7 @@ class TestTheSource:
         assert event.pgh_context["door"] == "admin"
         assert event.pgh_context["by"]["name"] == user.username
 
+    @pytest.mark.usefixtures("owner")
     def test_of_a_command_is_its_name(self):
         driver = DriverFactory(name="Kari")
         call_command("erase_driver", str(driver.pk), stdout=StringIO())
@@ -168,6 +169,10 @@ class TestWhatIsRefused:
 
 
 class TestEvents:
+    """As the owner of the tables sees them; the application's role has less to say."""
+
+    pytestmark = pytest.mark.usefixtures("owner")
+
     def test_are_not_changed(self):
         driver = DriverFactory()
         with pytest.raises(ProgrammingError, match="append-only"), transaction.atomic():

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from core.api.errors import answer_to
 from core.api.problems import PROBLEMS
+from core.postgres.ownership import as_owner
 from orders.models import Order
 from tests.core.answers import blamed, problem
 from tests.core.factories import UserFactory
@@ -625,7 +626,7 @@ class TestARefusalAtTheVeryEnd:
     @pytest.mark.parametrize("sqlstate", ["40001", "57014", "53100", "08006"])
     def test_is_unavailable_where_the_commit_itself_fails(self, api_of, sqlstate):
         user = UserFactory()
-        with connection.cursor() as cursor:
+        with as_owner(), connection.cursor() as cursor:
             cursor.execute(
                 "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION"
                 f" 'host 10.0.0.1' USING ERRCODE = '{sqlstate}'; END$$;"
@@ -638,14 +639,14 @@ class TestARefusalAtTheVeryEnd:
             assert int(response["Retry-After"]) >= 1
             assert row_counts()["drivers"] == 0
         finally:
-            with connection.cursor() as cursor:
+            with as_owner(), connection.cursor() as cursor:
                 cursor.execute("DROP FUNCTION fail CASCADE")
 
     def test_is_an_internal_error_where_nobody_foresaw_it(self, api_of, caplog):
         user = UserFactory()
         client = api_of(user)
         client.raise_request_exception = False
-        with connection.cursor() as cursor:
+        with as_owner(), connection.cursor() as cursor:
             cursor.execute(
                 "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
                 f" $$BEGIN RAISE EXCEPTION '{SECRET}'; END$$;"
@@ -658,5 +659,5 @@ class TestARefusalAtTheVeryEnd:
             problem(response, 500, "internal-error")
             assert row_counts()["drivers"] == 0
         finally:
-            with connection.cursor() as cursor:
+            with as_owner(), connection.cursor() as cursor:
                 cursor.execute("DROP FUNCTION fail CASCADE")

@@ -17,7 +17,7 @@ from tests.core.factories import UserFactory
 from tests.fleet.factories import DriverFactory
 from tests.orders.factories import OrderFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("owner")]  # who alone rewrites it
 
 EVENTS = history.events_of(Driver)
 ORDER_EVENTS = history.events_of(Order)

@@ -150,7 +150,8 @@ class TestSecretsFromFiles:
     def test_are_read_without_their_line_end(self, tmp_path):
         secrets = {
             "SECRET_KEY": RANDOM,
-            "DATABASE_URL": "postgres://dockside:p4ss@db.example:5433/terminal",
+            "DATABASE_URL": "postgres://dockside:p4ss@db.example:5433/terminal?sslmode=require",
+            "DATABASE_OWNER_URL": "postgres://owner:0wn@db.example:5433/terminal",
             "REDIS_URL": "redis://:p4ss@cache.example:6380/2",
         }
         changes = {}
@@ -160,12 +161,27 @@ class TestSecretsFromFiles:
         shown = settings_with(
             "[settings.SECRET_KEY, *(settings.DATABASES['default'][name] for name in"
             " ('USER', 'PASSWORD', 'HOST', 'PORT', 'NAME')),"
+            " settings.DATABASES['default']['OPTIONS']['sslmode'], settings.DATABASE_OWNER,"
             " settings.CACHES['default']['LOCATION']]",
             **changes,
         )
-        assert shown == str(
-            [RANDOM, "dockside", "p4ss", "db.example", 5433, "terminal", secrets["REDIS_URL"]]
+        owner = {"USER": "owner", "PASSWORD": "0wn", "HOST": "db.example", "PORT": 5433}
+        database = ["dockside", "p4ss", "db.example", 5433, "terminal", "require"]
+        assert shown == str([RANDOM, *database, owner, secrets["REDIS_URL"]])
+
+    def test_of_two_databases_are_a_mistake(self):
+        done = subprocess.run(
+            [sys.executable, "-c", "from config import settings"],
+            check=False,
+            cwd=ROOT,
+            env=environment(
+                DATABASE_URL="postgres://dockside@db.example/terminal",
+                DATABASE_OWNER_URL="postgres://owner@db.example/other",
+            ),
+            capture_output=True,
+            text=True,
         )
+        assert "DATABASE_OWNER_URL is not of DATABASE_URL's database" in done.stderr
 
 
 class TestProxyHeaders:

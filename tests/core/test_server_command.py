@@ -28,7 +28,7 @@ class RunningServer:
 
     def __init__(self, folder: Path, **variables: str) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
-        environment |= dict.fromkeys(("DATABASE_URL", "REDIS_URL"), "")
+        environment |= dict.fromkeys(("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL"), "")
         environment |= {"BIND": "127.0.0.1:0", "DEMO": "0", "WEB_CONCURRENCY": "1"} | variables
         chain = ["core/embedded.py", "--data-dir", str(folder), "python", "manage.py", "server"]
         self.lines: list[str] = []

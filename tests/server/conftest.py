@@ -19,6 +19,7 @@ from django.db import connection
 
 from core.api.tokens import tokens_for
 from core.models import Organization, User
+from core.postgres.ownership import as_owner
 from terminals.models import Terminal
 from tests.core.factories import PASSWORD, OrganizationFactory, UserFactory
 from tests.terminals.factories import TerminalFactory
@@ -152,6 +153,7 @@ def _environment() -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if name not in left_out},
         "DATABASE_URL": f"postgres://{user}:{password}@{place}",
+        "DATABASE_OWNER_URL": "",  # serving needs none
         "SECRET_KEY": settings.SECRET_KEY,
         "LOG_FORMAT": "json",
         "WEB_CONCURRENCY": "1",
@@ -175,7 +177,7 @@ def _committed() -> Iterator[tuple[User, Terminal]]:
             TerminalFactory(organization=organization),
         )
     finally:
-        with connection.cursor() as cursor:
+        with as_owner(), connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE {Organization._meta.db_table} CASCADE")
 
 

@@ -31,6 +31,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     who = f"{parameters['user']}:{parameters.get('password') or ''}"
     variables = {
         "DATABASE_URL": f"postgres://{who}@{host}:{port}/{parameters['dbname']}",
+        "DATABASE_OWNER_URL": "",
         "REDIS_URL": settings.CACHES["default"]["LOCATION"],
         "SECRET_KEY": settings.SECRET_KEY,
         "BIND": "127.0.0.1:0",

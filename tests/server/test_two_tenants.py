@@ -10,6 +10,7 @@ from django.db import connection
 
 from core.api.tokens import tokens_for
 from core.models import Organization
+from core.postgres.ownership import as_owner
 from tests.core.factories import UserFactory
 from tests.orders.factories import OrderFactory
 from tests.server import conftest
@@ -55,7 +56,7 @@ def tenants(transactional_db, monkeypatch, tmp_path):
         conftest._running(listener, tmp_path / "log"),
     ):
         yield [one, other], listener.getsockname()
-    with connection.cursor() as cursor:
+    with as_owner(), connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {Organization._meta.db_table} CASCADE")
 
 

@@ -8,8 +8,18 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 from core import history
 from core.database_errors import refusal_of, sqlstate
 from core.errors import Refusal
+from core.postgres.ownership import as_owner
 
 MISSING_MIGRATION = frozenset({"42P01", "42703"})  # undefined table, undefined column
+NOT_ALLOWED = "42501"
+
+
+class AsOwner(BaseCommand):
+    """A command that works as the owner of the tables, which the application's role is not."""
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        with as_owner():
+            return super().execute(*args, **options)
 
 
 class OperatorCommand(BaseCommand):
@@ -39,6 +49,8 @@ def told_of(error: Exception) -> str | None:
     """What an operator can do something about; None if it is a defect of ours."""
     if sqlstate(error) in MISSING_MIGRATION:
         return "The database lacks migrations: run migrate."
+    if sqlstate(error) == NOT_ALLOWED:
+        return "The role may not do this: run migrate, and set DATABASE_OWNER_URL here as there."
     if isinstance(error, OperationalError | InterfaceError):
         return f"The database does not serve: {str(error).splitlines()[0]}"
     refusal = refusal_of(error)

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from core import retention, tenancy
-from core.management.commands._base import OperatorCommand
+from core.management.commands._base import AsOwner, OperatorCommand
 from core.models import Organization
 
 
@@ -18,7 +18,7 @@ def days(text: str) -> int:
     return int(text)
 
 
-class Command(OperatorCommand):
+class Command(AsOwner, OperatorCommand):
     help = (
         "Forgets who changed what longer ago than some days. How each row stood then stays, so"
         " that later changes keep their before."

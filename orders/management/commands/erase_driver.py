@@ -9,12 +9,12 @@ from django.db import transaction
 
 from core import tenancy
 from core.errors import NotFound
-from core.management.commands._base import OperatorCommand
+from core.management.commands._base import AsOwner, OperatorCommand
 from fleet.services import erase_driver
 from orders.erasure import erase_typed
 
 
-class Command(OperatorCommand):
+class Command(AsOwner, OperatorCommand):
     help = (
         "Erases a driver's name and phone from the registry, from orders into which they were"
         " typed, and from the history of both. Orders, dates and figures stay."
