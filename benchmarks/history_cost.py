@@ -1,6 +1,6 @@
 """What row-level security and history cost: list, detail and create, with and without them.
 
-    DATABASE_URL=… [DATABASE_OWNER_URL=…] python benchmarks/history_cost.py [--rounds N] [--orders N]
+    DATABASE_URL=… DATABASE_OWNER_URL=… python benchmarks/history_cost.py [--rounds N] [--orders N]
 
 Makes two scratch databases beside the one that is named: one as migrations leave it, and a copy
 without policies and without the history's triggers, where no tenant and no source are set either.

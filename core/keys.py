@@ -111,6 +111,7 @@ def note_use(who: Any) -> None:
     now = timezone.now()
     if not isinstance(who, ApiKey) or (who.last_used_at and now - who.last_used_at < NOTED_EVERY):
         return
+    who.last_used_at = now  # it may be asked about again (core.api.limited)
     free = ApiKey.objects.filter(pk=who.pk).select_for_update(skip_locked=True)
     try:
         with tenancy.within(who.organization_id):

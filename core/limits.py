@@ -212,6 +212,9 @@ class Counters:
             log.info("limits_with_valkey_again")
 
 
+_making = threading.Lock()  # `cache` would let two threads make one each, and count apart
+
+
 @cache
 def _counters(url: str) -> Counters:
     return Counters(url)
@@ -219,7 +222,9 @@ def _counters(url: str) -> Counters:
 
 def change(*changes: Change) -> list[Count]:
     """Change and read counts of all processes, in one round trip to Valkey."""
-    return _counters(str(settings.CACHES["default"]["LOCATION"])).change(changes)
+    with _making:
+        counters = _counters(str(settings.CACHES["default"]["LOCATION"]))
+    return counters.change(changes)
 
 
 @cache

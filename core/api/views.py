@@ -57,6 +57,7 @@ class UnitOfWork(APIView):
         self.request = self.initialize_request(request, *args, **kwargs)
         response: Any
         try:
+            limited.refuse_again(self.request, self.limit_kind())
             response = self._work(self.request)
         except Exception as error:  # noqa: BLE001 - the handler knows every kind
             response = self.handle_exception(error)

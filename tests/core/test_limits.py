@@ -10,13 +10,16 @@ from contextlib import contextmanager
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from core import limits
+from core.api import limited
 from core.limits import FORGET, Change, Kind, Memory
 from core.models import Organization
 from tests.conftest import ApiClient
 from tests.core.factories import OrganizationFactory, UserFactory
+from tests.core.keys import client_with, make_key
 from tests.orders.factories import OrderFactory
 
 pytestmark = pytest.mark.django_db
@@ -181,6 +184,51 @@ class TestRequests:
             if refused.status_code == 429:
                 time.sleep(int(refused["Retry-After"]))
                 assert api.get("/orders").status_code == 200
+
+    def test_cost_the_database_nothing_when_they_are_refused_again(
+        self, api, settings, dispatcher, caplog
+    ):
+        settings.LIMIT_READ = "1/minute"
+        api.get("/orders")
+        first = api.get("/orders")
+        caplog.clear()
+        with CaptureQueriesContext(connection) as seen:
+            again = api.get("/drivers")
+        assert not seen.captured_queries
+        assert (again.status_code, again.json()["code"]) == (429, "rate-limited")
+        assert told(again)[:3] == told(first)[:3]
+        assert 1 <= int(again["Retry-After"]) <= int(first["Retry-After"])
+        assert str(dispatcher.pk) in caplog.text
+        assert api.post("/drivers", {"name": "Kari"}).status_code == 201  # counted apart
+
+    def test_pass_again_within_a_second_after_their_limit_was_raised(
+        self, api, settings, monkeypatch
+    ):
+        settings.LIMIT_READ = "1/minute"
+        api.get("/orders")
+        assert api.get("/orders").status_code == 429
+        settings.LIMIT_READ = "9/minute"
+        assert api.get("/orders").status_code == 429
+        monkeypatch.setattr(limited, "REMEMBERED_S", 0.0)
+        assert told(api.get("/orders"))[:3] == ("read", 9, 8)
+
+    def test_of_a_key_are_noted_once_a_minute_also_where_they_are_refused(
+        self, settings, statements
+    ):
+        settings.LIMIT_READ = "1/minute"
+        api = client_with(make_key(OrganizationFactory())[1])
+        with statements() as seen:
+            assert [api.get("/orders").status_code for _ in range(4)] == [200, 429, 429, 429]
+        assert sum(sql.startswith("UPDATE") for sql in seen.sql) == 1
+
+    def test_that_were_refused_are_not_remembered_without_end(self, api_of, settings, monkeypatch):
+        settings.LIMIT_READ = "1/minute"
+        monkeypatch.setattr(limited, "KEPT", 2)
+        monkeypatch.setattr(limited, "_refused", {})
+        for _ in range(3):
+            busy = api_of(UserFactory())
+            assert [busy.get("/orders").status_code for _ in range(2)] == [200, 429]
+            assert len(limited._refused) <= 2
 
     def test_to_write_are_counted_apart(self, api, settings):
         settings.LIMIT_WRITE = "1/minute"
