@@ -197,7 +197,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=10, help="of each kind")
     parser.add_argument("--seconds", type=int, default=6, help="of a round")
-    parser.add_argument("--rate", type=float, default=20, help="the quiet one's, a second")
+    parser.add_argument("--rate", type=float, default=10, help="the quiet one's, a second")
     given = parser.parse_args()
     os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "LOG_LEVEL": "ERROR"}
     with scratch_database():
