@@ -1,7 +1,8 @@
 """Makes `.venv`, installs the pinned requirements into it, and hands over to the command.
 
-Run by the shell scripts beside it as `bootstrap.py server|manage|test|lock ARGUMENTS…`, with the
-standard library alone. A second run compares two hashes and is through in a few milliseconds.
+Run by the shell scripts beside it as `bootstrap.py server|manage|test|lock|benchmark ARGUMENTS…`,
+with the standard library alone. Benchmarks have an environment of their own, `.venv-benchmarks`:
+the peers that they measure are none of Dockside's business. A second run compares two hashes and is through in a few milliseconds.
 Everything it has to say goes to standard error: standard output belongs to the command.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+VENV = ROOT / (".venv-benchmarks" if sys.argv[1:2] == ["benchmark"] else ".venv")
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "dockside.json"  # which requirements are in, for which Python
 UNFINISHED = VENV / "unfinished"  # there while .venv is worked on: an interrupted one is made anew
@@ -25,6 +26,7 @@ LOG = VENV / "install.log"
 
 RUN_TIME = "requirements.txt"
 DEVELOPMENT = "requirements-dev.txt"  # holds the run-time set too
+BENCHMARKS = "requirements-benchmarks.txt"  # so does this
 COMPILE = ["--universal", "--generate-hashes", "--no-emit-index-url", "--python-version", "3.11"]
 
 
@@ -116,7 +118,7 @@ def install(name: str) -> None:
         fcntl.flock(folder, fcntl.LOCK_EX)
     before = installed()
     if before.get(name) != digest(name):
-        say(f"installing {name} into .venv, once; this takes a minute or two")
+        say(f"installing {name} into {VENV.name}, once; this takes a minute or two")
         make_venv()
         STAMP.unlink(missing_ok=True)
         pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
@@ -137,23 +139,42 @@ def install(name: str) -> None:
 
 
 def compile_requirements(arguments: list[str]) -> None:
-    """Write both requirements files again; pins stay where `pyproject.toml` still allows them."""
+    """Write the requirements files again; pins stay where `pyproject.toml` still allows them."""
     uv = [str(VENV / "bin" / "uv"), "pip", "compile", "-q", *COMPILE, "pyproject.toml"]
     os.chdir(ROOT)
     subprocess.run([*uv, *arguments, "-o", RUN_TIME], check=True, stdout=subprocess.DEVNULL)
-    development = ["--group", "dev", "-c", RUN_TIME, *arguments, "-o", DEVELOPMENT]
-    subprocess.run([*uv, *development], check=True, stdout=subprocess.DEVNULL)
+    for group, name in (("dev", DEVELOPMENT), ("benchmarks", BENCHMARKS)):
+        more = ["--group", group, "-c", RUN_TIME, *arguments, "-o", name]
+        subprocess.run([*uv, *more], check=True, stdout=subprocess.DEVNULL)
+
+
+def benchmark(arguments: list[str]) -> NoReturn:
+    """Become the program of `benchmarks/` that is named first; it starts its servers itself."""
+    programs = sorted(
+        str(path.relative_to(ROOT / "benchmarks").with_suffix(""))
+        for path in (ROOT / "benchmarks").rglob("*.py")
+        if 'if __name__ == "__main__"' in path.read_text()
+    )
+    name, *arguments = arguments or [""]
+    if name not in programs:
+        give_up(f"script/benchmark NAME …, where NAME is one of {', '.join(programs)}")
+    argv = [str(PYTHON), "-P", str(ROOT / "benchmarks" / f"{name}.py"), *arguments]
+    os.execv(argv[0], argv)
 
 
 def main() -> None:
     command, *arguments = sys.argv[1:]
-    wanted = DEVELOPMENT if command in ("test", "lock") else RUN_TIME
+    wanted = {"test": DEVELOPMENT, "lock": DEVELOPMENT, "benchmark": BENCHMARKS}.get(
+        command, RUN_TIME
+    )
     if installed().get(wanted) != digest(wanted):
         install(wanted)
 
     if command == "lock":
         compile_requirements(arguments)
         return
+    if command == "benchmark":
+        benchmark(arguments)
     manage = ["python", str(ROOT / "manage.py")]
     inner = {
         "server": [*manage, "server", *arguments],

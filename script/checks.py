@@ -134,11 +134,15 @@ def requirements_follow_pyproject() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     run_time = [Requirement(line) for line in project["project"]["dependencies"]]
-    development = [Requirement(line) for line in project["dependency-groups"]["dev"]]
+    groups = {
+        name: [Requirement(line) for line in lines]
+        for name, lines in project["dependency-groups"].items()
+    }
     faults = []
     for name, wanted in [
         ("requirements.txt", run_time),
-        ("requirements-dev.txt", run_time + development),
+        ("requirements-dev.txt", run_time + groups["dev"]),
+        ("requirements-benchmarks.txt", run_time + groups["benchmarks"]),
     ]:
         text = (ROOT / name).read_text()
         pins = dict(re.findall(r"^([A-Za-z0-9_.-]+)(?:\[.*?\])?==([^\s;\\]+)", text, re.MULTILINE))
