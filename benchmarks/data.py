@@ -95,14 +95,14 @@ def hashed(password: str) -> str:
 def registry(tenant: Tenant) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
     """Tables and rows of everything but orders, in the order in which they refer to each other."""
     home, since = tenant.organization, tenant.since.isoformat()
+    told = ("Europe/Oslo", "t", since, since)
     yield "core_organization", [(home, tenant.slug, tenant.slug.title(), "", "", "")]
     user = (tenant.ids(5, 1)[0], home, "dispatcher", f"{tenant.slug}", hashed(PASSWORD))
     yield "core_user", [(*user, "", "", "", "f", "f", "t", since)]
     yield (
         "terminals_terminal",
         [
-            (key, home, f"{PORTS[n % 8]} {n // 8 + 1}", f"T{n:03}", "Quay 1\\nInner harbour")
-            + ("Europe/Oslo", "t", since, since)
+            (key, home, f"{PORTS[n % 8]} {n // 8 + 1}", f"T{n:03}", r"Quay 1\nInner harbour", *told)
             for n, key in enumerate(tenant.terminal_ids)
         ],
     )
@@ -290,7 +290,7 @@ def new_order(number: int = 0) -> dict[str, object]:
     """A body that creates an order which refers to seven things; `reference` is a place holder."""
     pick = random.Random(SEED + number)
     legs: dict[str, object] = {}
-    for leg, at in (("eta", "06:30"), ("etd", "10:00")):
+    for leg, at in (("eta", "06:30:00"), ("etd", "10:00:00")):
         legs |= {
             f"{leg}_date": str(LAST_DAY),
             f"{leg}_time": at,

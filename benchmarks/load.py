@@ -2,10 +2,10 @@
 
     python benchmarks/load.py < job > result
 
-Both are JSON. Of a job: `port`, `token`, `connections`, `seconds`, and `requests`, which are asked in
-turn: `[method, path, body or null]`. Where a body holds `data.REFERENCE`, each request gets a number
-of its own in its place. Of a result: how many were answered in how many seconds, the latencies in
-milliseconds, and what was no success.
+Both are JSON. Of a job: `port`, `token`, `connections`, `seconds`, and `requests`, which are asked
+in turn: `[method, path, body or null]`. Where a body holds `data.REFERENCE`, each request gets a
+number of its own in its place. Of a result: how many were answered in how many seconds, the
+latencies in milliseconds, and what was no success.
 """
 
 import json

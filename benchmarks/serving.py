@@ -116,9 +116,8 @@ class Machine:
         return name
 
     def let_peers_in(self, connection: psycopg.Connection) -> None:
-        if not connection.execute(
-            "SELECT FROM pg_roles WHERE rolname = %s", [PEERS_ROLE]
-        ).fetchone():
+        found = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [PEERS_ROLE])
+        if not found.rowcount:
             password = sql.Literal(embedded.secret(DATA_DIR / "peers-password"))
             role = sql.SQL("CREATE ROLE {} LOGIN BYPASSRLS PASSWORD {}")
             connection.execute(role.format(sql.Identifier(PEERS_ROLE), password))
@@ -173,7 +172,7 @@ class Server:
 def serve(name: str, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Server]:
     """Run a web server until the end of the `with`.
 
-    `{fd}` in the command is the socket that it listens on. Its log is `.dockside/benchmarks/NAME.log`.
+    `{fd}` in the command is the socket that it listens on. Its log is NAME.log in DATA_DIR.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         listener.set_inheritable(True)

@@ -2,8 +2,9 @@
 
 Run by the shell scripts beside it as `bootstrap.py server|manage|test|lock|benchmark ARGUMENTS…`,
 with the standard library alone. Benchmarks have an environment of their own, `.venv-benchmarks`:
-the peers that they measure are none of Dockside's business. A second run compares two hashes and is through in a few milliseconds.
-Everything it has to say goes to standard error: standard output belongs to the command.
+the peers that they measure are none of Dockside's business. A second run compares two hashes and is
+through in a few milliseconds. Everything it has to say goes to standard error: standard output
+belongs to the command.
 """
 
 import fcntl
@@ -150,15 +151,13 @@ def compile_requirements(arguments: list[str]) -> None:
 
 def benchmark(arguments: list[str]) -> NoReturn:
     """Become the program of `benchmarks/` that is named first; it starts its servers itself."""
-    programs = sorted(
-        str(path.relative_to(ROOT / "benchmarks").with_suffix(""))
-        for path in (ROOT / "benchmarks").rglob("*.py")
-        if 'if __name__ == "__main__"' in path.read_text()
-    )
+    folder = ROOT / "benchmarks"
+    programs = {path.stem: path for path in folder.glob("*.py") if "main()" in path.read_text()}
+    programs |= {path.parent.name: path for path in folder.glob("*/__main__.py")}
     name, *arguments = arguments or [""]
     if name not in programs:
-        give_up(f"script/benchmark NAME …, where NAME is one of {', '.join(programs)}")
-    argv = [str(PYTHON), "-P", str(ROOT / "benchmarks" / f"{name}.py"), *arguments]
+        give_up(f"script/benchmark NAME …, where NAME is one of {', '.join(sorted(programs))}")
+    argv = [str(PYTHON), "-P", str(programs[name]), *arguments]
     os.execv(argv[0], argv)
 
 
