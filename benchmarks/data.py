@@ -132,7 +132,6 @@ def order_rows(tenant: Tenant, orders: int) -> Iterator[tuple[str, ...]]:
     home, terminals = tenant.organization, tenant.terminal_ids
     fleet = [tenant.ids(2, DRIVERS), tenant.ids(3, TRUCKS), tenant.ids(4, TRAILERS)]
     per_day = len(terminals) * PER_TERMINAL_AND_DAY
-    days = -(-orders // per_day)
     for n in range(orders):
         back, position = divmod(orders - 1 - n, per_day)  # whole days before the last one
         day = LAST_DAY - timedelta(back)
@@ -158,7 +157,7 @@ def order_rows(tenant: Tenant, orders: int) -> Iterator[tuple[str, ...]]:
         if comes and goes and later == day and legs[0][1] > legs[1][1]:
             legs[1] = (legs[1][0], legs[0][1], *legs[1][2:])
         yield (
-            id_at(made, n + days * tenant.number),
+            id_at(made, n + tenant.number * 10**9),
             home,
             terminals[n % len(terminals)],
             f"SO-{n:08}",

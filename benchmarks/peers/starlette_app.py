@@ -165,10 +165,13 @@ order_decoder = msgspec.json.Decoder(OrderIn)
 
 OWN = """
     o.id::text, o.reference, o.service, o.commodity, o.pallets, o.boxes, o.kilos::float8,
-    o.priority, o.notes, o.eta_date, o.eta_time, o.eta_driver_name, o.eta_driver_phone,
-    o.eta_truck_plate, o.eta_trailer_plate, o.etd_date, o.etd_time, o.etd_driver_name, o.etd_driver_phone,
-    o.etd_truck_plate, o.etd_trailer_plate, o.status, o.arrived_at, o.departed_at, o.cancelled_at,
-    o.cancel_reason, 0, o.version, o.created_at, o.updated_at
+    o.priority, o.notes,
+    o.eta_date, o.eta_time, o.eta_driver_name, o.eta_driver_phone, o.eta_truck_plate,
+    o.eta_trailer_plate,
+    o.etd_date, o.etd_time, o.etd_driver_name, o.etd_driver_phone, o.etd_truck_plate,
+    o.etd_trailer_plate,
+    o.status, o.arrived_at, o.departed_at, o.cancelled_at, o.cancel_reason, 0, o.version,
+    o.created_at, o.updated_at
 """
 RELATED = """
     t.id::text, t.name, t.account_code,
