@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 
 import psycopg
 from psycopg import sql
@@ -85,6 +86,7 @@ HOME = Tenant("benchmark", 1)
 NEIGHBOUR = Tenant("neighbour", 2, terminals=4)
 
 
+@cache
 def hashed(password: str) -> str:
     """As Django 5.2 keeps it, so that the user signs in by the front door."""
     salt, times = "benchmarks", 1_000_000
@@ -230,6 +232,14 @@ def load(
         copy_in(connection, "orders_order", counted(order_rows(tenant, count)))
 
 
+def secondary_indexes(connection: psycopg.Connection) -> list[tuple[str, str]]:
+    """Name and definition of each index of orders that keeps no rule."""
+    return connection.execute(
+        "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index"
+        " WHERE indrelid = 'orders_order'::regclass AND NOT indisunique"
+    ).fetchall()
+
+
 def load_fast(connection: psycopg.Connection, orders: int, advance: Callable[[int], None]) -> None:
     """The same as a superuser into an empty, migrated database: indexes last, without triggers.
 
@@ -238,10 +248,7 @@ def load_fast(connection: psycopg.Connection, orders: int, advance: Callable[[in
     with connection.transaction():
         connection.execute("SET LOCAL session_replication_role = replica")
         connection.execute("SET LOCAL maintenance_work_mem = '1GB'")
-        indexes = connection.execute(
-            "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index"
-            " WHERE indrelid = 'orders_order'::regclass AND NOT indisunique"
-        ).fetchall()
+        indexes = secondary_indexes(connection)
         for name, _ in indexes:
             connection.execute(f"DROP INDEX {name}")
         load(connection, orders, advance)
