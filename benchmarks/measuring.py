@@ -1,6 +1,7 @@
 """Rounds of requests, what they cost, and how sure that is."""
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -108,7 +109,7 @@ class Ratio:
     @classmethod
     def of(cls, above: Iterable[float], below: Iterable[float]) -> "Ratio":
         """Of neighbouring rounds, so that a busy minute counts on both sides."""
-        pairs = [a / b for a, b in zip(above, below, strict=True)]
+        pairs = [a / b if b else math.inf for a, b in zip(above, below, strict=True)]
         if len(pairs) == 1:
             return cls(pairs[0], pairs[0], pairs[0])
         low, median, high = statistics.quantiles(pairs, n=4, method="inclusive")
@@ -126,6 +127,7 @@ class Bar:
     ratio: Ratio
     at_least: float | None = None
     at_most: float | None = None
+    by_cpu: Ratio | None = None  # by the worker's CPU time, which a busy machine moves less
 
     @property
     def holds(self) -> bool:
@@ -152,9 +154,17 @@ def table(title: str, *columns: str) -> Table:
 
 def judge(console: Console, bars: Sequence[Bar]) -> int:
     """Print the ratios against their bars; returns the exit code."""
-    told = table("ratio of the same round, middle half of the rounds", "bar", "measured", "")
+    told = table(
+        "ratio of the same round, middle half of the rounds", "bar", "measured", "", "by CPU"
+    )
     for bar in bars:
-        told.add_row(bar.what, bar.wanted, str(bar.ratio), "holds" if bar.holds else "NOT")
+        told.add_row(
+            bar.what,
+            bar.wanted,
+            str(bar.ratio),
+            "holds" if bar.holds else "NOT",
+            str(bar.by_cpu or "–"),
+        )
     console.print(told)
     return 0 if all(bar.holds for bar in bars) else 1
 

@@ -33,6 +33,7 @@ READY_SECONDS, STOP_SECONDS = 60.0, 40.0
 PEERS_ROLE = "peers"  # reads past row-level security, which the peers know nothing of
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORES, OTHER_CORES = (CORES[:1], CORES[1:]) if len(CORES) > 1 else (CORES, CORES)
+PR_SET_PDEATHSIG = 1
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -186,6 +187,7 @@ def serve(name: str, command: Sequence[str], environment: Mapping[str, str]) -> 
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=ends_with_us,
             )
     server = Server(name, port, process)
     try:
@@ -199,6 +201,12 @@ def serve(name: str, command: Sequence[str], environment: Mapping[str, str]) -> 
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def ends_with_us() -> None:
+    """In a server's process: a benchmark that is killed leaves none behind."""
+    if embedded.libc:
+        embedded.libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def wait_until_ready(server: Server) -> None:

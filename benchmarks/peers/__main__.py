@@ -174,13 +174,26 @@ def compare(
                 for fault in faults(operation, expected, answer, ours, token):
                     raise SystemExit(f"{name}: {request[:2]}: {fault}")
                 compared += 1
-            if operation != "create":
+                if operation == "create" and not number:
+                    refuses(server, request, token)
+            if operation not in ("create", "cached list"):  # from a cache no rows are read
                 rows = [expected] if operation == "detail" else rows_of(expected)[1]
                 for row in rows:
-                    if row["id"] not in texts[number] and texts[number] != "[]":
+                    if row["id"] not in texts[number]:
                         raise SystemExit(f"{SQL}: {request[:2]}: {row['id']} is missing")
                 compared += 1
     return compared
+
+
+def refuses(server: Server, request: Request, token: str) -> None:
+    """Stop unless the server refuses a taken reference, and a driver whom nobody knows."""
+    method, path, body = request
+    taken = {**body, "reference": f"NEW-{server.name}-0"}
+    unknown = {**body, "reference": "NEW-unknown", "eta_driver_id": data.HOME.organization}
+    for given, wanted in ((taken, {409}), (unknown, {400, 422})):
+        status = server.request(method, path, token, given)[0]
+        if status not in wanted:
+            raise SystemExit(f"{server.name}: {method} {path} answered {status}, not {wanted}")
 
 
 def faults(operation: str, expected: Any, answer: Any, ours: Server, token: str) -> Iterator[str]:
@@ -265,6 +278,10 @@ def report(seen: Seen, asked: Sequence[str], given: argparse.Namespace) -> int:
                 (one.per_second for one in seen[operation, peer]),
             ),
             at_least=least,
+            by_cpu=Ratio.of(
+                (one.server_cpu_ms for one in seen[operation, peer]),
+                (one.server_cpu_ms for one in seen[operation, OURS]),
+            ),
         )
         for (operation, peer), least in AT_LEAST.items()
         if operation in asked
