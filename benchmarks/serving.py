@@ -177,6 +177,9 @@ def serve(name: str, command: Sequence[str], environment: Mapping[str, str]) -> 
     """
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         listener.set_inheritable(True)
+        # uvicorn takes a socket that it is handed for a Unix one and would leave this out: every
+        # answer then waited for the client's delayed acknowledgement, 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         port = int(listener.getsockname()[1])
         with (DATA_DIR / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
