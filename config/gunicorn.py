@@ -8,6 +8,7 @@ from gunicorn.http.errors import InvalidHeader
 from gunicorn.http.message import Request
 from gunicorn.workers.base import Worker
 
+from config import metrics
 from config.logging import gunicorn_logconfig
 
 # A web worker keeps database connections; commands, which load the same settings, need only one.
@@ -36,6 +37,8 @@ control_socket_disable = True  # it would be made in a home folder, which a cont
 if os.access("/dev/shm", os.W_OK):
     worker_tmp_dir = "/dev/shm"  # on a slow disk a heartbeat can come too late
 
+metrics.prepare_folder()
+
 
 def on_starting(server: Arbiter) -> None:
     """Stop in one line per reason, before a worker is tried; the address may be none of BIND's."""
@@ -48,6 +51,19 @@ def on_starting(server: Arbiter) -> None:
         refuse_unsafe_role(addresses)
     except Unsafe as unsafe:
         sys.exit(str(unsafe))
+    from django.conf import settings
+
+    metrics.empty_folder()
+    if settings.METRICS_BIND:
+        try:
+            metrics.listen(settings.METRICS_BIND)
+        except OSError as error:
+            sys.exit(f"dockside does not start: METRICS_BIND={settings.METRICS_BIND}: {error}")
+
+
+def pre_exec(server: Arbiter) -> None:
+    """USR2: the next master of the same house is about to start."""
+    metrics.hand_over(server.cfg.env_orig)
 
 
 def shown(address: str | tuple[str, int]) -> str:
@@ -72,12 +88,21 @@ def post_worker_init(worker: Worker) -> None:
     from django.db import connection
     from psycopg_pool import PoolTimeout
 
+    metrics.start_worker()  # first: what is amiss with the database shall be seen
     pool = getattr(connection, "pool", None)
     if pool is not None:
         try:
             pool.open(wait=True, timeout=10)
         except PoolTimeout:
             worker.log.warning("the database is away, its connections are opened later")
+
+
+def child_exit(server: Arbiter, worker: Worker) -> None:
+    metrics.forget_worker(worker.pid)
+
+
+def on_exit(server: Arbiter) -> None:
+    metrics.remove_folder()
 
 
 def worker_exit(server: Arbiter, worker: Worker) -> None:

@@ -40,6 +40,12 @@ def secret(text: str) -> str:
     return rule.Length(min=32)(text.strip())
 
 
+def empty_or_long(text: str) -> None:
+    """A token that nobody guesses, or none."""
+    if text.strip():
+        rule.Length(min=16)(text.strip())
+
+
 def network(text: str) -> IPv4Network | IPv6Network:
     """`10.0.0.0/8`, or a single address."""
     try:
@@ -62,6 +68,10 @@ LOG_FORMAT = env.str(
     "LOG_FORMAT",
     "console" if sys.stderr.isatty() else "json",
     validate=rule.OneOf(["json", "console"]),
+)
+METRICS_TOKEN = (env.str("METRICS_TOKEN", "", validate=empty_or_long) or "").strip()
+METRICS_BIND = env.str(
+    "METRICS_BIND", "", validate=rule.Regexp(r"|.+:\d{1,5}", error="not HOST:PORT")
 )
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=rule.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
 
@@ -110,6 +120,9 @@ MIDDLEWARE = [
     "core.two_factor.gate",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+
+if METRICS_TOKEN or METRICS_BIND:
+    MIDDLEWARE.insert(0, "core.metrics.requests.request_metrics")
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"

@@ -8,6 +8,7 @@ from rest_framework.routers import SimpleRouter
 from core.api import public
 from core.api.errors import refused_outside
 from core.api.problems import problem_page
+from core.metrics.exposition import metrics_page
 from fleet.api.views import DriverViewSet, TrailerViewSet, TruckViewSet
 from orders.api.views import OrderViewSet
 from terminals.api.views import TerminalViewSet
@@ -26,6 +27,7 @@ urlpatterns = [
     path("api/v1/", include("core.api.urls")),
     path("api/v1/", include(router.urls)),
     path("problems/<str:code>", problem_page, name="problem"),
+    path("metrics", metrics_page, name="metrics"),
     # For load balancers that know nothing of versions.
     path("health", public.HealthView.as_view(schema=None)),
     path("health/live", public.LiveView.as_view(schema=None)),

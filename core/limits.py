@@ -27,6 +27,7 @@ from redis.exceptions import ConnectionError as Refused
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from core import metrics
 from core.errors import RateLimited
 
 log = structlog.stdlib.get_logger("core.limits")
@@ -194,6 +195,7 @@ class Counters:
             if self._is_away:
                 return
             self._is_away = True
+        metrics.BREAKERS.labels("limits").set(1)
         log.warning("limits_without_valkey", kind=type(error).__name__)
         self._probe_later()
 
@@ -209,6 +211,7 @@ class Counters:
             self._probe_later()
         else:
             self._is_away = False
+            metrics.BREAKERS.labels("limits").set(0)
             log.info("limits_with_valkey_again")
 
 
@@ -260,4 +263,6 @@ def refuse(windows: Iterable[Window]) -> None:
     """Raises `RateLimited` where one of them is exceeded."""
     exceeded = [window for window in windows if window.is_exceeded]
     if exceeded:
+        for window in exceeded:
+            metrics.LIMITED.labels(window.name).inc()
         raise RateLimited(max(window.reset_s for window in exceeded))

@@ -68,6 +68,12 @@ def dangers() -> list[str]:
         found.append("ALLOWED_HOSTS is empty: name the hosts to serve")
     if "*" in hosts:
         found.append("ALLOWED_HOSTS holds *: name the hosts to serve")
+    if (
+        settings.METRICS_BIND
+        and not settings.METRICS_TOKEN
+        and not is_loopback(settings.METRICS_BIND)
+    ):
+        found.append("METRICS_BIND is reached from elsewhere: set METRICS_TOKEN too")
     if settings.DEBUG:
         found.append("DEBUG is on: its pages show settings and source to whoever asks")
     if settings.HTTPS:
@@ -129,7 +135,8 @@ def refuse_unsafe(addresses: Sequence[str] = ()) -> None:
     Raises:
         Unsafe: with its reasons.
     """
-    if is_served_to_others([settings.BIND or LOCAL, *addresses]) and (found := dangers()):
+    served = [settings.BIND or LOCAL, *filter(None, [settings.METRICS_BIND]), *addresses]
+    if is_served_to_others(served) and (found := dangers()):
         raise _refusal(found)
 
 

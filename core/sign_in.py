@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 
-from core import limits
+from core import limits, metrics
 from core.addresses import client_network
 from core.errors import RateLimited
 from core.limits import FORGET, Change, Count, Window
@@ -109,6 +109,7 @@ def attempt(request: Any, username: str) -> Iterator[Attempt]:
     _tell(request, [lock.window(failed) for lock, failed, _ in pairs])
     if wait_s := max(lock.wait_s(*counts) for lock, *counts in pairs):
         limits.change(*(lock.under_way(-1) for lock in locks))
+        metrics.SIGN_INS.labels("locked").inc()
         log.warning("sign_in_refused", retry_after_s=wait_s)
         raise RateLimited(wait_s)
     tried = Attempt()
@@ -122,6 +123,7 @@ def attempt(request: Any, username: str) -> Iterator[Attempt]:
             *(lock.under_way(-1) for lock in locks),
         )
         _tell(request, [lock.window(count) for lock, count in zip(locks, told[:2], strict=True)])
+    metrics.SIGN_INS.labels("succeeded" if tried.succeeded else "failed").inc()
     if not tried.succeeded:
         log.info("sign_in_failed")
 

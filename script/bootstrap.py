@@ -26,8 +26,9 @@ UNFINISHED = VENV / "unfinished"  # there while .venv is worked on: an interrupt
 LOG = VENV / "install.log"
 
 RUN_TIME = "requirements.txt"
-DEVELOPMENT = "requirements-dev.txt"  # holds the run-time set too
-BENCHMARKS = "requirements-benchmarks.txt"  # so does this
+TRACING = "requirements-otel.txt"  # the run-time set and the extra `otel`
+DEVELOPMENT = "requirements-dev.txt"  # holds both
+BENCHMARKS = "requirements-benchmarks.txt"  # holds the run-time set too
 COMPILE = ["--universal", "--generate-hashes", "--no-emit-index-url", "--python-version", "3.11"]
 
 
@@ -144,8 +145,12 @@ def compile_requirements(arguments: list[str]) -> None:
     uv = [str(VENV / "bin" / "uv"), "pip", "compile", "-q", *COMPILE, "pyproject.toml"]
     os.chdir(ROOT)
     subprocess.run([*uv, *arguments, "-o", RUN_TIME], check=True, stdout=subprocess.DEVNULL)
-    for group, name in (("dev", DEVELOPMENT), ("benchmarks", BENCHMARKS)):
-        more = ["--group", group, "-c", RUN_TIME, *arguments, "-o", name]
+    for name, base, what in (
+        (TRACING, RUN_TIME, ["--extra", "otel"]),
+        (DEVELOPMENT, TRACING, ["--extra", "otel", "--group", "dev"]),
+        (BENCHMARKS, RUN_TIME, ["--group", "benchmarks"]),
+    ):
+        more = [*what, "-c", base, *arguments, "-o", name]
         subprocess.run([*uv, *more], check=True, stdout=subprocess.DEVNULL)
 
 

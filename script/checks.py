@@ -134,6 +134,7 @@ def requirements_follow_pyproject() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     run_time = [Requirement(line) for line in project["project"]["dependencies"]]
+    tracing = list(map(Requirement, project["project"]["optional-dependencies"]["otel"]))
     groups = {
         name: [Requirement(line) for line in lines]
         for name, lines in project["dependency-groups"].items()
@@ -141,7 +142,8 @@ def requirements_follow_pyproject() -> None:
     faults = []
     for name, wanted in [
         ("requirements.txt", run_time),
-        ("requirements-dev.txt", run_time + groups["dev"]),
+        ("requirements-otel.txt", run_time + tracing),
+        ("requirements-dev.txt", run_time + tracing + groups["dev"]),
         ("requirements-benchmarks.txt", run_time + groups["benchmarks"]),
     ]:
         text = (ROOT / name).read_text()

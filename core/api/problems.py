@@ -8,6 +8,7 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from core import metrics
 from core.errors import FieldError, RateLimited, Refusal
 
 CONTENT_TYPE = "application/problem+json"
@@ -123,6 +124,9 @@ PROBLEMS: dict[str, Problem] = {
     ),
 }
 
+for _code in PROBLEMS:
+    metrics.PROBLEMS.labels(_code)
+
 
 def _plain(value: str) -> str:
     """`value` with a question mark for each half of a surrogate pair, which JSON cannot carry."""
@@ -147,6 +151,7 @@ def problem_response(
 ) -> HttpResponse:
     """An answer in the contract's form; at most 100 `errors` are listed."""
     problem = PROBLEMS[code]
+    metrics.PROBLEMS.labels(code).inc()
     body: dict[str, Any] = {
         "type": f"/problems/{code}",
         "title": problem.title,

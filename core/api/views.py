@@ -20,7 +20,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from core import keys, services, tenancy, text
+from core import keys, metrics, services, tenancy, text
 from core.api import limited
 from core.api.filters import StrictFilterBackend
 from core.api.ordering import Key, StrictOrdering
@@ -77,6 +77,7 @@ class UnitOfWork(APIView):
             except DatabaseError as error:
                 if not retries_left or not is_retryable(error):
                     raise
+                metrics.RETRIES.inc()
                 time.sleep(random.uniform(MIN_PAUSE_S, MAX_PAUSE_S))  # noqa: S311
                 # Asked again who it is: that is what sets the tenant of the new transaction.
                 request = self.initialize_request(request._request, *self.args, **self.kwargs)
