@@ -195,7 +195,8 @@ class Counters:
             if self._is_away:
                 return
             self._is_away = True
-        metrics.BREAKERS.labels("limits").set(1)
+        metrics.valkey.error()
+        metrics.valkey.breaker(True)
         log.warning("limits_without_valkey", kind=type(error).__name__)
         self._probe_later()
 
@@ -211,7 +212,7 @@ class Counters:
             self._probe_later()
         else:
             self._is_away = False
-            metrics.BREAKERS.labels("limits").set(0)
+            metrics.valkey.breaker(False)
             log.info("limits_with_valkey_again")
 
 

@@ -86,14 +86,32 @@ CACHE_READS = Counter(
     ["resource", "outcome"],
     registry=REGISTRY,
 )
-BREAKERS = _gauge(
-    "dockside_breakers_open",
-    "Workers that leave Valkey alone, since it failed them.",
-    ["user"],
+VALKEY_ERRORS = _counter("dockside_valkey_errors", "Calls of Valkey that failed.")
+VALKEY_LEFT_ALONE = _gauge(
+    "dockside_valkey_left_alone",
+    "Workers that leave Valkey alone, since it has failed them.",
     mode="livesum",
 )
-for _user in ("cache", "limits"):
-    BREAKERS.labels(_user).set(0)
+
+
+class ValkeyObserver:
+    """What whoever speaks to Valkey tells, as it happens."""
+
+    def hit(self, resource: str) -> None:
+        CACHE_READS.labels(resource, "hit").inc()
+
+    def miss(self, resource: str) -> None:
+        CACHE_READS.labels(resource, "miss").inc()
+
+    def error(self) -> None:
+        VALKEY_ERRORS.inc()
+
+    def breaker(self, open: bool) -> None:
+        """From now on Valkey is left alone, or asked again."""
+        VALKEY_LEFT_ALONE.set(open)
+
+
+valkey = ValkeyObserver()
 
 # --------------------------------------------------------------------------- looked at (`sampler`)
 
