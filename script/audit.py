@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("requirements.txt", "requirements-dev.txt", "requirements-benchmarks.txt")
+FILES = tuple(f"requirements{which}.txt" for which in ("", "-otel", "-dev", "-benchmarks"))
 PATIENCE_S = 120
 
 # The first releases without the holes that would touch what is built here.
