@@ -2,7 +2,7 @@
 
 The packages are an extra, and nothing of them is imported unless it is asked for. A request that
 comes with `traceparent` goes on in that trace, down to its SQL. As in the log, no query string, no
-parameter of a statement and no value of Valkey is told.
+parameter of a statement, no value of Valkey and no text of an error is told.
 """
 
 import os
@@ -50,11 +50,43 @@ def start(processor: "SpanProcessor") -> None:
     provider = TracerProvider(
         resource=Resource.create({"service.name": name, "service.version": VERSION})
     )
-    provider.add_span_processor(processor)
+    provider.add_span_processor(without_errors(processor))
     django, *others = instrumentors()
     django.instrument(tracer_provider=provider, request_hook=without_query)
     for each in others:
         each.instrument(tracer_provider=provider)
+
+
+def without_errors(processor: "SpanProcessor") -> "SpanProcessor":
+    """Tells `processor` that something failed, and not how: PostgreSQL names the values then."""
+    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+    from opentelemetry.trace import Status
+
+    class WithoutErrors(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            processor.on_end(
+                ReadableSpan(
+                    name=span.name,
+                    context=span.context,
+                    parent=span.parent,
+                    resource=span.resource,
+                    attributes=span.attributes,
+                    links=span.links,
+                    kind=span.kind,
+                    status=Status(span.status.status_code),
+                    start_time=span.start_time,
+                    end_time=span.end_time,
+                    instrumentation_scope=span.instrumentation_scope,
+                )
+            )
+
+        def shutdown(self) -> None:
+            processor.shutdown()
+
+        def force_flush(self, timeout_millis: int = 30_000) -> bool:
+            return processor.force_flush(timeout_millis)
+
+    return WithoutErrors()
 
 
 def instrumentors() -> list[Any]:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from django.db import connection
+from django.db import DataError, connection
 from django.test import Client
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -48,6 +48,13 @@ class TestATrace:
         assert any("orders_order" in span.attributes["db.statement"] for span in sql)
         assert any(span.attributes["db.system"] == "redis" for span in below)
         assert SECRET not in "".join(span.to_json() for span in found)
+
+    def test_tells_that_a_statement_failed_and_no_value_of_it(self, spans):
+        with connection.cursor() as cursor, pytest.raises(DataError, match=SECRET):
+            cursor.execute("SELECT %s::int AS number", [SECRET])
+        (failed,) = (span for span in spans() if span.status.status_code.name == "ERROR")
+        assert failed.attributes["db.statement"] == "SELECT %s::int AS number"
+        assert SECRET not in failed.to_json()
 
     def test_of_a_health_check_is_none(self, spans):
         before = len(spans())
