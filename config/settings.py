@@ -71,7 +71,7 @@ LOG_FORMAT = env.str(
 )
 METRICS_TOKEN = (env.str("METRICS_TOKEN", "", validate=empty_or_long) or "").strip()
 METRICS_BIND = env.str(
-    "METRICS_BIND", "", validate=rule.Regexp(r"|.+:\d{1,5}", error="not HOST:PORT")
+    "METRICS_BIND", "", validate=rule.Regexp(r"(.+:\d{1,5})?$", error="not HOST:PORT")
 )
 OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=rule.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))

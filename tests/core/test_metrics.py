@@ -1,6 +1,9 @@
 """What one process counts; tests/server/test_metrics.py has two of them."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -233,6 +236,23 @@ class TestAPortThatOthersReach:
         else:
             with pytest.raises(safety.Unsafe):
                 safety.refuse_unsafe()
+
+
+class TestAMalformedVariable:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("METRICS_BIND", "9100"), ("METRICS_BIND", "host:x"), ("METRICS_TOKEN", "short")],
+    )
+    def test_stops_the_start_by_its_name(self, name, value):
+        environment = {**os.environ, "SECRET_KEY": "x" * 50, name: value}
+        done = subprocess.run(
+            [sys.executable, "-c", "import config.settings"],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1
+        assert name in done.stderr.splitlines()[-1]
 
 
 class TestUpkeep:
