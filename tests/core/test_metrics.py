@@ -22,6 +22,7 @@ from core.errors import RateLimited
 from core.limits import Window
 from core.metrics import sampler
 from core.metrics.requests import request_metrics
+from core.postgres.ownership import as_owner
 from tests.core.factories import PASSWORD
 
 TOKEN = "kJ8vQx2mZr7TnWb4"
@@ -255,6 +256,12 @@ class TestAMalformedVariable:
         assert name in done.stderr.splitlines()[-1]
 
 
+def forgetful() -> dict[str, Any]:
+    """How to connect as whoever is at work now, by a name of its own."""
+    parameters = connection.get_connection_params() | {"application_name": "forgetful"}
+    return {name: parameters[name] for name in parameters.keys() - {"context", "cursor_factory"}}
+
+
 class TestUpkeep:
     """Transaction ids cannot be made to age here: what PostgreSQL answers is moved instead."""
 
@@ -280,12 +287,10 @@ class TestUpkeep:
             assert " 50.0% of what there is" in capsys.readouterr().out
 
     def test_names_tables_with_dead_rows_and_who_keeps_them(self, transactional_db, capsys):
-        parameters = connection.get_connection_params()
-        for name in ("context", "cursor_factory"):
-            parameters.pop(name, None)
         with (
+            as_owner(),  # who may make tables
             connection.cursor() as cursor,
-            psycopg.connect(**{**parameters, "application_name": "forgetful"}) as holder,
+            psycopg.connect(**forgetful()) as holder,
         ):
             cursor.execute("CREATE TABLE upkeep_test AS SELECT generate_series(1, 100) AS id")
             try:

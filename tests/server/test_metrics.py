@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -231,6 +232,8 @@ class TestThePort:
                 assert eventually(lambda: parts() == {"database": 0, "cache": 0}, PATIENCE_S)
                 process.kill()  # it would wait for a database that says nothing
         assert process.wait(PATIENCE_S) == -signal.SIGKILL
+        for folder in folders(process.pid):
+            shutil.rmtree(folder)  # else the next server would
 
 
 def queries_of_dashboard() -> list[str]:

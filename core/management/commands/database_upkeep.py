@@ -50,10 +50,11 @@ class Command(OperatorCommand):
 def _urgent(found: Upkeep) -> str:
     """What to do about it, in a line."""
     held = (
-        ", ".join(f"{what} ({age:,})" for what, age in found.holders) or "nothing in this database"
+        ", ".join(f"{what} ({age:,})" for what, age in found.holders)
+        or "nothing that this role sees"
     )
     return (
         f"More than {WARN_AT:.0%} of the transaction ids are used up: end what holds them back"
-        f" ({held}), then run VACUUM FREEZE as a superuser. At 100% PostgreSQL takes no more"
-        " writes."
+        f" ({held}), then run VACUUM FREEZE as the owner of the tables. At 100% PostgreSQL"
+        " takes no more writes."
     )
