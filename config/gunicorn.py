@@ -101,10 +101,6 @@ def child_exit(server: Arbiter, worker: Worker) -> None:
     metrics.forget_worker(worker.pid)
 
 
-def on_exit(server: Arbiter) -> None:
-    metrics.remove_folder()
-
-
 def worker_exit(server: Arbiter, worker: Worker) -> None:
     """Say goodbye to PostgreSQL, instead of leaving it to notice."""
     close_connections()

@@ -3,6 +3,7 @@
 The master itself counts nothing: what is declared in `core.metrics` is imported by workers alone.
 """
 
+import atexit
 import os
 import shutil
 import socket
@@ -29,6 +30,7 @@ def prepare_folder() -> None:
         parent = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
         _sweep(parent)
         os.environ[FOLDER] = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent)
+        atexit.register(_remove_folder)  # also where the start is refused
 
 
 def _sweep(parent: Path) -> None:
@@ -48,8 +50,8 @@ def empty_folder() -> None:
         file.unlink()
 
 
-def remove_folder() -> None:
-    """Remove the folder that `prepare_folder` made; one that was named to us stays."""
+def _remove_folder() -> None:
+    """Remove the folder that this very process made: workers, which end so too, leave it alone."""
     folder = Path(os.environ.get(FOLDER, ""))
     if folder.name.startswith(f"{_PREFIX}{os.getpid()}-"):
         shutil.rmtree(folder, ignore_errors=True)
