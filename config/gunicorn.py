@@ -80,13 +80,15 @@ def pre_fork(server: Arbiter, worker: Worker) -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Fill the pool before the first request.
+    """Fill the pool before the first request, and listen for what the cache shall forget.
 
     A cold pool counts the first burst of callers as waiting and turns some away. With the database
     away the worker starts all the same: it says "unavailable" until the pool has filled itself.
     """
     from django.db import connection
     from psycopg_pool import PoolTimeout
+
+    from core import cache_listener
 
     metrics.start_worker()  # first: what is amiss with the database shall be seen
     pool = getattr(connection, "pool", None)
@@ -95,6 +97,7 @@ def post_worker_init(worker: Worker) -> None:
             pool.open(wait=True, timeout=10)
         except PoolTimeout:
             worker.log.warning("the database is away, its connections are opened later")
+    cache_listener.start()
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:

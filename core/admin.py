@@ -28,6 +28,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from core import services
+from core.admin_cache import EmptiesAllCaches
 from core.database_errors import refusal_of
 from core.errors import NotFound, Refusal
 from core.fields import NotesField
@@ -352,7 +353,7 @@ class UserAdmin(HouseAdmin, DjangoUserAdmin):  # type: ignore[misc]
 
 
 @admin.register(Organization)
-class OrganizationAdmin(HouseAdmin):
+class OrganizationAdmin(EmptiesAllCaches, HouseAdmin):
     """Superusers look after organizations; an organization's admin may look at its own."""
 
     list_display = ["name", "slug", "created_at"]

@@ -5,36 +5,26 @@ once, and its end is known to the millisecond, so that a wait of `Retry-After` a
 sliding window lets nobody send 2 N around an edge, but can only guess when there is room again, and
 takes a second question to Valkey to say so.)
 
-Without Valkey each process counts for itself. The first failure costs at most half a second; then
-Valkey is left alone until it answers a probe, and no request waits for it.
+Without Valkey (`core.valkey` says when) each process counts for itself.
 """
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from math import ceil
 from typing import Any, NamedTuple
 
-import structlog
 from django.conf import settings
 from limits import RateLimitItem, parse
-from limits.storage import RedisStorage
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as Refused
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from core import metrics
 from core.errors import RateLimited
-
-log = structlog.stdlib.get_logger("core.limits")
+from core.valkey import Away, Script
 
 PREFIX = "limits"
-PATIENCE_S = 0.25  # for the connection, and again for the answer
-PROBED_EVERY_S = 5.0
 FORGET = -(2**40)  # added to a count, it ends it
 KEPT_IN_MEMORY = 100_000
 
@@ -90,42 +80,23 @@ class Window:
         return ceil(self.left_s)
 
 
-class Valkey(RedisStorage):
-    """The library's storage, with one script that changes some counts and tells all of them."""
-
-    SCRIPT = """
-        local told = {}
-        for i, key in ipairs(KEYS) do
-            local amount, window, renewed = unpack(ARGV, 3 * i - 2, 3 * i)
-            local count = redis.call('INCRBY', key, amount)
-            if count <= 0 then
-                count = 0
-                redis.call('DEL', key)
-            elseif renewed == '1' or redis.call('PTTL', key) < 0 then
-                redis.call('PEXPIRE', key, window)
-            end
-            told[2 * i - 1] = count
-            told[2 * i] = math.max(0, redis.call('PTTL', key))
+# Changes some counts, and tells all of them and for how long they last.
+_CHANGE = Script("""
+    local told = {}
+    for i, key in ipairs(KEYS) do
+        local amount, window, renewed = unpack(ARGV, 3 * i - 2, 3 * i)
+        local count = redis.call('INCRBY', key, amount)
+        if count <= 0 then
+            count = 0
+            redis.call('DEL', key)
+        elseif renewed == '1' or redis.call('PTTL', key) < 0 then
+            redis.call('PEXPIRE', key, window)
         end
-        return told
-    """
-
-    def prefixed_key(self, key: str) -> str:
-        return f"{PREFIX}:{key}"
-
-    def initialize_storage(self, _uri: str) -> None:
-        super().initialize_storage(_uri)
-        connection: Any = self.get_connection()
-        self._script = connection.register_script(self.SCRIPT)
-
-    def change(self, changes: Sequence[Change]) -> list[Count]:
-        arguments = [
-            each
-            for change in changes
-            for each in (change.amount, change.window_s * 1000, int(change.renewed))
-        ]
-        told = self._script([self.prefixed_key(change.key) for change in changes], arguments)
-        return [Count(told[i], told[i + 1] / 1000) for i in range(0, len(told), 2)]
+        told[2 * i - 1] = count
+        told[2 * i] = math.max(0, redis.call('PTTL', key))
+    end
+    return told
+""")
 
 
 class Memory:
@@ -166,69 +137,25 @@ class Memory:
         self._counts = dict(live[-KEPT_IN_MEMORY // 2 :])
 
 
-class Counters:
-    """Counts in Valkey, and in memory for as long as Valkey is away."""
-
-    def __init__(self, url: str) -> None:
-        self._memory = Memory()
-        self._valkey = Valkey(
-            url,
-            socket_connect_timeout=PATIENCE_S,
-            socket_timeout=PATIENCE_S,
-            # Once more at once where a kept connection turns out closed; never after a time-out.
-            retry=Retry(NoBackoff(), 1, supported_errors=(Refused,)),  # type: ignore[arg-type]
-        )
-        self._lock = threading.Lock()
-        self._is_away = False
-
-    def change(self, changes: Sequence[Change]) -> list[Count]:
-        """Make all `changes` at once, in one round trip; returns the counts in their order."""
-        if not self._is_away:
-            try:
-                return self._valkey.change(changes)
-            except RedisError as error:
-                self._leave_alone(error)
-        return self._memory.change(changes)
-
-    def _leave_alone(self, error: Exception) -> None:
-        with self._lock:
-            if self._is_away:
-                return
-            self._is_away = True
-        metrics.valkey.error()
-        metrics.valkey.breaker(True)
-        log.warning("limits_without_valkey", kind=type(error).__name__)
-        self._probe_later()
-
-    def _probe_later(self) -> None:
-        timer = threading.Timer(PROBED_EVERY_S, self._probe)
-        timer.daemon = True
-        timer.start()
-
-    def _probe(self) -> None:
-        try:
-            self._valkey.get_connection().ping()
-        except RedisError:
-            self._probe_later()
-        else:
-            self._is_away = False
-            metrics.valkey.breaker(False)
-            log.info("limits_with_valkey_again")
-
-
-_making = threading.Lock()  # `cache` would let two threads make one each, and count apart
-
-
-@cache
-def _counters(url: str) -> Counters:
-    return Counters(url)
+_memory = Memory()
 
 
 def change(*changes: Change) -> list[Count]:
-    """Change and read counts of all processes, in one round trip to Valkey."""
-    with _making:
-        counters = _counters(str(settings.CACHES["default"]["LOCATION"]))
-    return counters.change(changes)
+    """Change and read counts of all processes, all at once, in one round trip to Valkey.
+
+    While Valkey is away, those of this process.
+    """
+    changes = tuple(each._replace(key=f"{PREFIX}:{each.key}") for each in changes)
+    arguments = [
+        each
+        for change in changes
+        for each in (change.amount, change.window_s * 1000, int(change.renewed))
+    ]
+    try:
+        told = _CHANGE([change.key for change in changes], arguments)
+    except Away:
+        return _memory.change(changes)
+    return [Count(told[i], told[i + 1] / 1000) for i in range(0, len(told), 2)]
 
 
 @cache

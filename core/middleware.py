@@ -19,6 +19,7 @@ from django.utils.functional import SimpleLazyObject, empty
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from core import history, tenancy
+from core.api import cached
 from core.api.errors import BodyTooLarge, answer_to, refused_outside
 from core.ids import new_id
 from core.models import ApiKey
@@ -57,6 +58,7 @@ def request_log(get_response: GetResponse) -> GetResponse:
                 status=response.status_code,
                 duration_ms=round((time.perf_counter() - started) * 1000, 1),
                 resource=match.view_name if match else None,
+                cache=cached.outcome(request),
             )
         return response
 

@@ -12,11 +12,16 @@ from django.db.models import Q, sql
 from django.db.models.functions import Now
 from django.utils.functional import cached_property
 
-from core import history
+from core import cache, cache_listener, history
 from core.constraints import Rule, Unique, referable
 from core.fields import LineField, RateField
 from core.ids import new_id
-from core.querysets import ApiKeyQuerySet, TenantQuerySet, TokenFamilyQuerySet
+from core.querysets import (
+    ApiKeyQuerySet,
+    ReferenceQuerySet,
+    TenantQuerySet,
+    TokenFamilyQuerySet,
+)
 from core.rates import EXAMPLE, NOT_A_RATE, RATE
 
 HOW_TO_LIMIT = f"{EXAMPLE}, for each user and key; empty: as everywhere in this installation."
@@ -186,6 +191,50 @@ class TenantModel(TimestampedModel):
 
     class Meta(TimestampedModel.Meta):
         abstract = True
+
+
+class ReferenceModel(TenantModel):
+    """A row that is looked up all day: the API reads it through `core.cache`, as `cached_as`.
+
+    Whatever changes rows through Django lets the cache forget on commit; the trigger tells of any
+    other change.
+    """
+
+    cached_as: ClassVar[str]
+
+    objects: ClassVar[ReferenceQuerySet] = ReferenceQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta(TenantModel.Meta):
+        abstract = True
+        triggers: ClassVar[list[pgtrigger.Trigger]] = [
+            *TenantModel.Meta.triggers,
+            pgtrigger.Trigger(
+                name="tell_cache",
+                level=pgtrigger.Statement,
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert
+                | pgtrigger.Update
+                | pgtrigger.Delete
+                | pgtrigger.Truncate,
+                func=cache_listener.TELL,
+            ),
+        ]
+
+    def save(self, *args: Any, **options: Any) -> None:
+        super().save(*args, **options)
+        self._forget()
+
+    def save_changes(self, names: Iterable[str]) -> None:
+        super().save_changes(names)
+        self._forget()
+
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        deleted = super().delete(*args, **options)
+        self._forget()
+        return deleted
+
+    def _forget(self) -> None:
+        cache.forget(self.cached_as, self.organization_id)
 
 
 @history.tracked(exclude=["hashed_key", "last_used_at", "updated_at"])

@@ -9,6 +9,8 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
 from django.db.models import Q
 
+from core import cache
+
 if TYPE_CHECKING:
     from core.models import ApiKey, Principal, TokenFamily  # noqa: F401
 
@@ -72,6 +74,35 @@ class TenantQuerySet(models.QuerySet[M]):
         Only the rows themselves are held, not what they are joined with.
         """
         return self.select_for_update(of=("self",)).order_by("pk")
+
+
+class ReferenceQuerySet(TenantQuerySet[M]):
+    """Rows that are read through `core.cache`: whatever changes some lets it forget all of them.
+
+    Of one row `ReferenceModel` knows whose it is; here it may be anybody's.
+    """
+
+    def update(self, **values: Any) -> int:
+        changed = super().update(**values)
+        self._forget()
+        return changed
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        deleted = super().delete()
+        self._forget()
+        return deleted
+
+    def bulk_create(self, objs: Any, *args: Any, **options: Any) -> list[Any]:
+        made = super().bulk_create(objs, *args, **options)
+        self._forget()
+        return made
+
+    update.alters_data = delete.alters_data = bulk_create.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
+
+    def _forget(self) -> None:
+        model: Any = self.model
+        cache.forget(model.cached_as)
 
 
 class ApiKeyQuerySet(TenantQuerySet["ApiKey"]):

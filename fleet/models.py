@@ -10,13 +10,15 @@ from django.db.models.functions import Upper
 from core import history, text
 from core.constraints import Rule, Unique, referable
 from core.fields import CountryField, LineField, PhoneField, PlateField
-from core.models import TenantModel
+from core.models import ReferenceModel
 from fleet.querysets import DriverQuerySet, VehicleQuerySet
 
 
 @history.tracked()
-class Driver(TenantModel):
+class Driver(ReferenceModel):
     """Somebody who drives; `phone` is E.164 or empty, and nobody else's in the organization."""
+
+    cached_as = "drivers"
 
     name = LineField(max_length=120)
     phone = PhoneField(max_length=16, blank=True, default="")
@@ -24,7 +26,7 @@ class Driver(TenantModel):
 
     objects: ClassVar[DriverQuerySet["Driver"]] = DriverQuerySet.as_manager()  # type: ignore[assignment]
 
-    class Meta(TenantModel.Meta):
+    class Meta(ReferenceModel.Meta):
         constraints = [
             referable("fleet_driver"),
             Unique(
@@ -68,7 +70,7 @@ class Driver(TenantModel):
         return f"{self.name} {self.phone}".strip()
 
 
-class Vehicle(TenantModel):
+class Vehicle(ReferenceModel):
     """What has a licence plate; one plate may be a truck's and a trailer's."""
 
     license_plate = PlateField(max_length=16)
@@ -76,7 +78,7 @@ class Vehicle(TenantModel):
     name = LineField(max_length=120, blank=True, default="")
     is_active = models.BooleanField(default=True)
 
-    class Meta(TenantModel.Meta):
+    class Meta(ReferenceModel.Meta):
         abstract = True
         constraints = [
             referable("%(app_label)s_%(class)s"),
@@ -144,6 +146,8 @@ class Vehicle(TenantModel):
 class Truck(Vehicle):
     """A truck or tractor unit."""
 
+    cached_as = "trucks"
+
     objects: ClassVar[VehicleQuerySet["Truck"]] = VehicleQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta(Vehicle.Meta):
@@ -153,6 +157,8 @@ class Truck(Vehicle):
 @history.tracked()
 class Trailer(Vehicle):
     """A trailer or semi-trailer."""
+
+    cached_as = "trailers"
 
     objects: ClassVar[VehicleQuerySet["Trailer"]] = VehicleQuerySet.as_manager()  # type: ignore[assignment]
 

@@ -5,12 +5,12 @@ from typing import Self, TypeVar
 from django.db import models
 
 from core import text
-from core.querysets import TenantQuerySet
+from core.querysets import ReferenceQuerySet
 
 M = TypeVar("M", bound=models.Model, covariant=True)
 
 
-class DriverQuerySet(TenantQuerySet[M]):
+class DriverQuerySet(ReferenceQuerySet[M]):
     def with_phone_like(self, part: str) -> Self:
         """Drivers with the digits of `part` in their phone number; none if it has no digits."""
         digits = "".join(char for char in part if char in "+0123456789")
@@ -23,7 +23,7 @@ class DriverQuerySet(TenantQuerySet[M]):
         return self.filter(name__icontains=words) | self.with_phone_like(words)
 
 
-class VehicleQuerySet(TenantQuerySet[M]):
+class VehicleQuerySet(ReferenceQuerySet[M]):
     def with_plate_like(self, part: str) -> Self:
         """Vehicles with `part`, in the normal form, in their plate; none if nothing is left."""
         plain = text.bare_plate(part)

@@ -10,6 +10,7 @@ from unfold.forms import PaginationInlineFormSet
 from unfold.widgets import UnfoldAdminSelect2Widget
 
 from core.admin import HouseAdmin, RoleMixin, TenantAdmin
+from core.admin_cache import EmptiesOwnCache
 from core.fields import ZoneField
 from core.models import User
 from core.text import zone_names
@@ -39,7 +40,7 @@ class StaffInline(RoleMixin, TabularInline):
 
 
 @admin.register(Terminal)
-class TerminalAdmin(TenantAdmin):
+class TerminalAdmin(EmptiesOwnCache, TenantAdmin):
     list_display = ["name", "account_code", "timezone", "is_active"]
     list_filter = [("is_active", BooleanRadioFilter)]
     list_select_related = ["organization"]

@@ -12,14 +12,16 @@ from django.db.models.functions import Upper
 from core import history
 from core.constraints import Rule, Unique, referable
 from core.fields import LineField, NotesField, ZoneField
-from core.models import TenantModel
+from core.models import ReferenceModel, TenantModel
 from core.row_security import SameOrganization
 from terminals.querysets import TerminalQuerySet
 
 
 @history.tracked()
-class Terminal(TenantModel):
+class Terminal(ReferenceModel):
     """A place where goods go from truck to truck; orders' dates and times are on its clock."""
+
+    cached_as = "terminals"
 
     name = LineField(max_length=120)
     account_code = LineField(max_length=32)
@@ -37,7 +39,7 @@ class Terminal(TenantModel):
 
     objects: ClassVar[TerminalQuerySet] = TerminalQuerySet.as_manager()  # type: ignore[assignment]
 
-    class Meta(TenantModel.Meta):
+    class Meta(ReferenceModel.Meta):
         constraints = [
             referable("terminals_terminal"),
             Unique(

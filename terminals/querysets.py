@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Self
 
 from django.db.models import Q
 
-from core.querysets import TenantQuerySet
+from core.querysets import ReferenceQuerySet
 
 if TYPE_CHECKING:
     from terminals.models import Terminal  # noqa: F401
 
 
-class TerminalQuerySet(TenantQuerySet["Terminal"]):
+class TerminalQuerySet(ReferenceQuerySet["Terminal"]):
     terminal_path = "pk"
 
     def matching(self, words: str) -> Self:

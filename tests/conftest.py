@@ -10,10 +10,12 @@ from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 from django.test import Client
 
+from core import valkey
 from core.api.authentication import tokens_for
 from core.models import User
 from core.postgres.ownership import as_owner
 from tests.core.factories import UserFactory
+from tests.valkeys import forget_servers
 
 
 class ApiClient(Client):
@@ -106,6 +108,14 @@ def statements() -> Callable[[], Any]:
 def limits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test counts from nothing: all come from one address, and failures would add up."""
     monkeypatch.setattr("core.limits.PREFIX", f"limits-{uuid.uuid4()}")
+
+
+@pytest.fixture(autouse=True)
+def no_valkey_is_left_alone() -> Iterator[None]:
+    """One that failed in a test is neither probed nor left alone in the next."""
+    yield
+    if any(server.is_away for server in valkey._servers.values()):
+        forget_servers()
 
 
 @receiver(connection_created)

@@ -183,20 +183,48 @@ class ContractSchema(AutoSchema):
         return f"{said}\n\n{who}.".strip()
 
 
+IF_MATCH = OpenApiParameter(
+    "If-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description='An ETag such as `"v3"`, or `*`.',
+)
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="304 if it still has this ETag.",
+)
+
+
+def tag(told: str, *statuses: int) -> OpenApiParameter:
+    """The header ETag of answers with these statuses."""
+    return OpenApiParameter(
+        "ETag", str, OpenApiParameter.HEADER, response=[*statuses], description=told
+    )
+
+
+OF_BYTES = [IF_NONE_MATCH, tag("Of the whole answer, for `If-None-Match` only.", 200)]
+
+
 def registry_schema(
     noun: str,
     given: Any,
     shown: Any,
     *,
+    lists: Sequence[OpenApiParameter] = (),
     read: Sequence[OpenApiParameter] = (),
     write: Sequence[OpenApiParameter] = (),
 ) -> dict[str, Any]:
     """`extend_schema_view` of a register: what goes in, what comes out, what may stand against it.
 
-    `read` and `write` are the headers of conditional requests, where the thing has versions.
+    `lists`, `read` and `write` are the headers of conditional requests: for what is read through
+    the cache, OF_BYTES, and where the thing has versions.
     """
     stands_against = problems(409, 412) if write else problems(409)
-    unchanged = {304: OpenApiResponse(description="unchanged")} if read else {}
+    told = {304: OpenApiResponse(description="unchanged")}
+    unchanged = told if read else {}
+    of_list: dict[str, Any] = {"responses": {200: shown(many=True), **told}, "parameters": [*lists]}
     tags = [f"{noun}s"]
     located = OpenApiParameter(
         "Location",
@@ -206,7 +234,7 @@ def registry_schema(
         description="Where it is now.",
     )
     return {
-        "list": extend_schema(tags=tags, summary=f"List {noun}s"),
+        "list": extend_schema(tags=tags, summary=f"List {noun}s", **(of_list if lists else {})),
         "retrieve": extend_schema(
             tags=tags,
             summary=f"Read a {noun}",

@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from core import keys, metrics, services, tenancy, text
-from core.api import limited
+from core.api import cached, limited
 from core.api.filters import StrictFilterBackend
 from core.api.ordering import Key, StrictOrdering
 from core.api.pagination import ContractPagination
@@ -197,14 +197,25 @@ class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
 
 
 class RegistryViewSet(ContractViewSet):
-    """A register of things that are simply there: made, read, changed, deleted."""
+    """A register of things that are simply there, read through the cache."""
 
     queryset: Any
 
     def get_queryset(self) -> Any:
         return self.queryset.visible_to(self.request.user)
 
-    def retrieve(self, request: Any, id: str) -> Response:
+    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        cached.keep_afterwards(request._request, response)
+        return response
+
+    def list(self, request: Any) -> Any:
+        return cached.answer(self, super().list)
+
+    def retrieve(self, request: Any, id: str) -> Any:
+        return cached.answer(self, self._read)
+
+    def _read(self, request: Any) -> Response:
         return Response(self.get_serializer(self.get_object()).data)
 
     def create(self, request: Any) -> Response:

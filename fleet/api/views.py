@@ -2,7 +2,7 @@
 
 from drf_spectacular.utils import extend_schema_view
 
-from core.api.schema import registry_schema
+from core.api.schema import OF_BYTES, registry_schema
 from core.api.views import RegistryViewSet
 from fleet.api.filters import DriverFilter, VehicleFilter
 from fleet.api.serializers import (
@@ -15,7 +15,9 @@ from fleet.api.serializers import (
 from fleet.models import Driver, Trailer, Truck
 
 
-@extend_schema_view(**registry_schema("driver", DriverInput, DriverOut))
+@extend_schema_view(
+    **registry_schema("driver", DriverInput, DriverOut, lists=OF_BYTES, read=OF_BYTES)
+)
 class DriverViewSet(RegistryViewSet):
     """Those who drive."""
 
@@ -35,7 +37,9 @@ class _VehicleViewSet(RegistryViewSet):
     ordering = ("license_plate",)
 
 
-@extend_schema_view(**registry_schema("truck", VehicleInput, TruckOut))
+@extend_schema_view(
+    **registry_schema("truck", VehicleInput, TruckOut, lists=OF_BYTES, read=OF_BYTES)
+)
 class TruckViewSet(_VehicleViewSet):
     """Trucks and tractor units."""
 
@@ -44,7 +48,9 @@ class TruckViewSet(_VehicleViewSet):
     serializer_class = TruckOut
 
 
-@extend_schema_view(**registry_schema("trailer", VehicleInput, TrailerOut))
+@extend_schema_view(
+    **registry_schema("trailer", VehicleInput, TrailerOut, lists=OF_BYTES, read=OF_BYTES)
+)
 class TrailerViewSet(_VehicleViewSet):
     """Trailers and semi-trailers."""
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
 from rest_framework.response import Response
 
 from core.api.conditions import etag, expected_versions, is_known
-from core.api.schema import problems, registry_schema
+from core.api.schema import IF_MATCH, IF_NONE_MATCH, problems, registry_schema, tag
 from core.api.views import ContractViewSet
 from core.roles import Act
 from orders import services
@@ -25,25 +25,7 @@ from orders.api.serializers import (
 from orders.models import Order
 from orders.querysets import OrderQuerySet
 
-_IF_MATCH = OpenApiParameter(
-    "If-Match",
-    str,
-    OpenApiParameter.HEADER,
-    description='An ETag such as `"v3"`, or `*`.',
-)
-_IF_NONE_MATCH = OpenApiParameter(
-    "If-None-Match",
-    str,
-    OpenApiParameter.HEADER,
-    description="304 if it still has this ETag.",
-)
-_ETAG = OpenApiParameter(
-    "ETag",
-    str,
-    OpenApiParameter.HEADER,
-    response=[200, 201],
-    description='`"v<version>"`.',
-)
+_ETAG = tag('`"v<version>"`.', 200, 201)
 
 
 def _step(summary: str, given: Any) -> Any:
@@ -51,7 +33,7 @@ def _step(summary: str, given: Any) -> Any:
         tags=["orders"],
         summary=summary,
         request={"application/json": given},
-        parameters=[_IF_MATCH, _ETAG],
+        parameters=[IF_MATCH, _ETAG],
         responses={200: OrderDetailOut, **problems(409, 412)},
     )
 
@@ -61,8 +43,8 @@ def _step(summary: str, given: Any) -> Any:
         "order",
         OrderInput,
         OrderDetailOut,
-        read=[_IF_NONE_MATCH, _ETAG, AS_OF],
-        write=[_IF_MATCH, _ETAG],
+        read=[IF_NONE_MATCH, _ETAG, AS_OF],
+        write=[IF_MATCH, _ETAG],
     )
 )
 class OrderViewSet(HistoryActions, ContractViewSet):

@@ -2,7 +2,6 @@
 
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from tests.conftest import ApiClient
 from tests.core.factories import OrganizationFactory, UserFactory
 from tests.core.keys import client_with, make_key
 from tests.orders.factories import OrderFactory
+from tests.valkeys import calls_of_valkey
 
 pytestmark = pytest.mark.django_db
 
@@ -66,19 +66,9 @@ class TestCounting:
 
     def test_asks_valkey_once(self, monkeypatch):
         limits.use(Kind.READ, "user:1")  # the script is known from here on
-        counters = limits._counters(limits.settings.CACHES["default"]["LOCATION"])
-        pool = counters._valkey.get_connection().connection_pool
-        connection = pool.get_connection()
-        pool.release(connection)
-        sent = []
-        send = type(connection).send_packed_command
-        monkeypatch.setattr(
-            type(connection),
-            "send_packed_command",
-            lambda self, *args, **kwargs: (sent.append(1), send(self, *args, **kwargs))[1],
-        )
-        limits.use(Kind.READ, "user:1")
-        assert len(sent) == 1
+        with calls_of_valkey() as calls:
+            limits.use(Kind.READ, "user:1")
+        assert len(calls) == 1
 
     @pytest.fixture(params=["valkey", "memory"])
     def change(self, request):
@@ -328,19 +318,6 @@ class TestWithoutValkey:
             location(settings, url)
             yield
 
-    def test_requests_pass_and_only_the_first_waits(self, away, api):
-        api.get("/terminals")  # whatever else is slow the first time
-        limits._counters.cache_clear()
-        seconds = []
-        for _ in range(20):
-            began = time.perf_counter()
-            answer = api.get("/orders")
-            seconds.append(time.perf_counter() - began)
-            assert answer.status_code == 200
-            assert told(answer)[0] == "read"
-        assert seconds[0] < 0.8
-        assert max(seconds[1:]) < 0.2
-
     def test_there_is_a_limit_all_the_same(self, away, api, settings):
         settings.LIMIT_READ = "2/minute"
         assert [api.get("/orders").status_code for _ in range(4)] == [200, 200, 429, 429]
@@ -350,30 +327,3 @@ class TestWithoutValkey:
         with ThreadPoolExecutor(8) as threads:
             windows = list(threads.map(lambda _: limits.use(Kind.READ, "user:1"), range(200)))
         assert sum(not window.is_exceeded for window in windows) == 50
-
-    def test_it_is_taken_up_again_when_it_answers(self, settings, monkeypatch):
-        monkeypatch.setattr(limits, "PROBED_EVERY_S", 0.1)
-        valkey = settings.CACHES["default"]["LOCATION"]
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        counters = limits.Counters(f"redis://127.0.0.1:{port}/0")
-        assert counters.change([Change("a", 1, 60)])[0].total == 1
-        assert counters._is_away
-        counters._valkey = limits.Counters(valkey)._valkey
-        deadline = time.monotonic() + 5
-        while counters._is_away and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert not counters._is_away
-        assert counters.change([Change("b", 1, 60)])[0].total == 1
-        assert limits.change(Change("b", 0, 60))[0].total == 1  # it is in Valkey
-
-    def test_it_is_left_alone_for_a_while(self, settings):
-        with hung_server() as url:
-            counters = limits.Counters(url)
-            counters.change([Change("a", 1, 60)])
-            asked: list[threading.Thread] = []
-            began = time.perf_counter()
-            for _ in range(1_000):
-                counters.change([Change("a", 1, 60)])
-            assert time.perf_counter() - began < 0.5
-            assert not asked
