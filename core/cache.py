@@ -21,7 +21,7 @@ What may be relied on:
 - Without Valkey everybody loads; what it missed is made good before it is asked again.
 - Hostile questions cannot fill Valkey: a hash that outgrows MAX_BYTES begins anew.
 
-docs/cache.md tells how the API uses it, and docs/decisions/0011 why it is so.
+docs/cache.md tells how the API uses it, and docs/decisions/0020-cache.md why it is so.
 """
 
 import hashlib

@@ -5,6 +5,7 @@ import pytest
 
 from core import cache
 from core.cache_listener import Listener, _parameters
+from core.postgres.ownership import as_owner
 from tests.fleet.factories import DriverFactory, TruckFactory
 from tests.valkeys import eventually
 
@@ -24,8 +25,10 @@ def listener(monkeypatch):
 
 @pytest.fixture
 def plain():
-    """A connection that knows nothing of Django: somebody at a prompt."""
-    with psycopg.connect(**_parameters(), autocommit=True) as plain:
+    """A connection that knows nothing of Django: somebody at a prompt, as the tables' owner."""
+    with as_owner():
+        parameters = {**_parameters(), "application_name": "prompt"}
+    with psycopg.connect(**parameters, autocommit=True) as plain:
         plain.execute("SET dockside.everyone = 'on'")
         yield plain
 

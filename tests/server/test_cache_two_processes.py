@@ -1,8 +1,10 @@
 """Each serving process hears of what changes, whoever changed it."""
 
+import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -27,13 +29,19 @@ LISTENERS = (
 
 
 @pytest.fixture
-def url(tmp_path):
+def log(tmp_path):
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def url(log):
     """Where a server with two worker processes answers, in front of the test database."""
     parameters = connection.get_connection_params()
     host, port = parameters.get("host") or "127.0.0.1", parameters.get("port") or 5432
     who = f"{parameters['user']}:{parameters.get('password') or ''}"
     variables = {
         "DATABASE_URL": f"postgres://{who}@{host}:{port}/{parameters['dbname']}",
+        "DATABASE_OWNER_URL": "",
         "REDIS_URL": settings.CACHES["default"]["LOCATION"],
         "SECRET_KEY": settings.SECRET_KEY,
         "BIND": "127.0.0.1:0",
@@ -42,7 +50,6 @@ def url(tmp_path):
         "LOG_FORMAT": "json",
         "DJANGO_SETTINGS_MODULE": "config.settings",
     }
-    log = tmp_path / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.py", "config.wsgi"],
@@ -58,7 +65,13 @@ def url(tmp_path):
         assert process.wait(30) == 0  # whoever listens does not hold up the end
 
 
-def test_a_change_by_plain_sql_is_served_by_both_processes(url, dispatcher):
+def outcomes(log) -> Counter[str]:
+    """How the cache served the requests so far."""
+    lines = (json.loads(line) for line in log.read_text().splitlines() if '"cache":' in line)
+    return Counter(line["cache"] for line in lines if line["cache"])
+
+
+def test_a_change_by_plain_sql_is_served_by_both_processes(url, log, dispatcher):
     driver = DriverFactory(organization=dispatcher.organization)
     headers = {"Authorization": f"Bearer {tokens_for(dispatcher).access_token}"}
 
@@ -70,6 +83,7 @@ def test_a_change_by_plain_sql_is_served_by_both_processes(url, dispatcher):
     with psycopg.connect(**{**_parameters(), "application_name": "prompt"}) as plain:
         assert eventually(lambda: plain.execute(LISTENERS).fetchone() == (2,))
         assert {name() for _ in range(8)} == {driver.name}
+        assert outcomes(log) == {"miss": 1, "hit": 7}  # what one has loaded serves the other
         plain.execute("SELECT set_config('dockside.everyone', 'on', false)")
         plain.execute("UPDATE fleet_driver SET name = 'By SQL'")
         assert name() == driver.name
