@@ -34,8 +34,11 @@ def forget_servers() -> None:
 
 
 def use(settings: Any, url: str) -> None:
-    """Let the process know this Valkey."""
-    settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": url}}
+    """Let the process know this Valkey, with the patience of production."""
+    default = settings.CACHES["default"]
+    patience = {"SOCKET_CONNECT_TIMEOUT": 0.25, "SOCKET_TIMEOUT": 0.25}
+    options = {**default["OPTIONS"], **patience}
+    settings.CACHES = {"default": {**default, "LOCATION": url, "OPTIONS": options}}
 
 
 def through(url: str, port: int) -> str:

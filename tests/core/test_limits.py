@@ -20,7 +20,7 @@ from tests.conftest import ApiClient
 from tests.core.factories import OrganizationFactory, UserFactory
 from tests.core.keys import client_with, make_key
 from tests.orders.factories import OrderFactory
-from tests.valkeys import calls_of_valkey
+from tests.valkeys import calls_of_valkey, use
 
 pytestmark = pytest.mark.django_db
 
@@ -48,10 +48,6 @@ def no_server() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     yield f"redis://127.0.0.1:{port}/0"
-
-
-def location(settings, url: str) -> None:
-    settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": url}}
 
 
 class TestCounting:
@@ -315,7 +311,7 @@ class TestWithoutValkey:
     @pytest.fixture(params=[no_server, hung_server], ids=["stopped", "hung"])
     def away(self, request, settings) -> Iterator[None]:
         with request.param() as url:
-            location(settings, url)
+            use(settings, url)
             yield
 
     def test_there_is_a_limit_all_the_same(self, away, api, settings):

@@ -34,6 +34,7 @@ def one(tmp_path_factory):
 def broken(request, one, settings, monkeypatch):
     """Breaks the Valkey in use for as long as a block lasts."""
     monkeypatch.setattr(valkey, "LEFT_ALONE_S", 0.2)
+    monkeypatch.setattr(valkey, "SLOW_S", 0.1)
     server, url = one
     port = server.pid_and_port()[1]
 
