@@ -156,7 +156,8 @@ class Server:
                 for make_good in on_return:
                     make_good(self.client)
                 self._slow, self.is_away = 0, False
-        except RedisError:
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is another probe
+            log.debug("valkey_still_away", kind=type(error).__name__)
             self._probe_later()
         else:
             stats.breaker(False)
