@@ -266,7 +266,7 @@ class TestChanges:
             assert api.delete(f"{resource.path}/{rows().last().pk}").status_code == 204
 
         def build():
-            return type(resource.thing(organization))(
+            return model(
                 **{
                     field.attname: getattr(rows().first(), field.attname)
                     for field in model._meta.concrete_fields

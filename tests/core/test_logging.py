@@ -129,7 +129,7 @@ class TestOneRequest:
         (line,) = lines.taken()
         assert set(line) == {
             *("timestamp", "level", "logger", "event", "request_id", "user_id", "organization_id"),
-            *("api_key", "method", "path", "status", "duration_ms", "resource"),
+            *("api_key", "method", "path", "status", "duration_ms", "resource", "cache"),
         }
         written_at = datetime.fromisoformat(line.pop("timestamp"))
         assert written_at.utcoffset() == timedelta(0)
@@ -147,6 +147,7 @@ class TestOneRequest:
             "path": "/api/v1/orders",
             "status": response.status_code,
             "resource": "orders-list",
+            "cache": None,
         }
 
     def test_is_told_of_nobody_and_nothing_as_well(self, anonymous, lines):

@@ -80,13 +80,14 @@ def test_a_change_by_plain_sql_is_served_by_both_processes(url, log, dispatcher)
         answer = httpx.get(f"{url}/api/v1/drivers", headers=headers, timeout=30)
         return answer.json()["data"][0]["name"]
 
-    with psycopg.connect(**{**_parameters(), "application_name": "prompt"}) as plain:
+    parameters = {**_parameters(), "application_name": "prompt"}
+    with psycopg.connect(**parameters, autocommit=True) as plain:
         assert eventually(lambda: plain.execute(LISTENERS).fetchone() == (2,))
         assert {name() for _ in range(8)} == {driver.name}
         assert outcomes(log) == {"miss": 1, "hit": 7}  # what one has loaded serves the other
-        plain.execute("SELECT set_config('dockside.everyone', 'on', false)")
-        plain.execute("UPDATE fleet_driver SET name = 'By SQL'")
-        assert name() == driver.name
-        plain.commit()
+        plain.execute("SET dockside.everyone = 'on'")
+        with plain.transaction():
+            plain.execute("UPDATE fleet_driver SET name = 'By SQL'")
+            assert name() == driver.name
         assert eventually(lambda: name() == "By SQL")
         assert {name() for _ in range(8)} == {"By SQL"}
