@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+from django.db import connection
 
 from core import cache
 from core.cache_listener import Listener, _parameters
@@ -82,11 +83,11 @@ class TestListener:
         plain.execute("ALTER TABLE fleet_driver ENABLE TRIGGER USER")
         assert names(api) == [driver.name]
         listener.hears.clear()
-        plain.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'dockside-cache' AND pid <> pg_backend_pid()"
-            " AND datname = current_database()"
-        )
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'dockside-cache' AND datname = current_database()"
+            )
         assert listener.hears.wait(10)
         assert names(api) == ["Missed"]
 
