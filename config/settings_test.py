@@ -1,6 +1,7 @@
 """The settings of the test suite: production's, with a handful of lines changed."""
 
 import os
+from typing import Any
 from urllib.parse import urlsplit
 
 os.environ.setdefault("SECRET_KEY", "only-for-tests-only-for-tests-only-for-tests-only")
@@ -12,7 +13,8 @@ from config.settings import CACHES, DATABASES
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 WHITENOISE_AUTOREFRESH = True
 # A busy machine is no Valkey that hangs: tests of that take servers of their own.
-CACHES["default"]["OPTIONS"] |= {"SOCKET_CONNECT_TIMEOUT": 5.0, "SOCKET_TIMEOUT": 5.0}
+_options: Any = CACHES["default"]["OPTIONS"]
+_options |= {"SOCKET_CONNECT_TIMEOUT": 5.0, "SOCKET_TIMEOUT": 5.0}
 # A test that holds a lock must not wait for the production time-out.
 DATABASES["default"]["OPTIONS"]["application_name"] = "dockside-tests"
 # Tests arrange and look beyond every wall; requests and commands build their own anew.
