@@ -23,6 +23,8 @@ from django_redis import get_redis_connection
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from core import metrics
+
 log = structlog.stdlib.get_logger("core.valkey")
 
 T = TypeVar("T")
@@ -85,6 +87,7 @@ class Stats:
 
 
 stats = Stats()
+stats.observers.append(metrics.valkey)
 # What is made good before Valkey is asked again: it may have missed something meanwhile.
 on_return: list[Callable[[Redis], object]] = []
 
