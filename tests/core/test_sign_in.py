@@ -15,7 +15,8 @@ from core.errors import RateLimited
 from core.models import User
 from tests.conftest import ApiClient
 from tests.core.factories import PASSWORD, UserFactory
-from tests.core.test_limits import hung_server, location, no_server
+from tests.core.test_limits import hung_server, no_server
+from tests.valkeys import use
 
 pytestmark = pytest.mark.django_db
 
@@ -284,7 +285,7 @@ class TestWithoutValkey:
     @DOORS
     def test_there_is_a_lock_all_the_same(self, away, door, refused, settings, hasher):
         with away() as url:
-            location(settings, url)
+            use(settings, url)
             user = UserFactory(password=make_password(PASSWORD))
             hasher.worked = 0
             statuses = Counter(door(user.username).status_code for _ in range(30))
