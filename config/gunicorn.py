@@ -1,6 +1,7 @@
 """How gunicorn serves Dockside: `gunicorn -c config/gunicorn.py config.wsgi:application`."""
 
 import os
+import resource
 import sys
 
 from gunicorn.arbiter import Arbiter
@@ -15,12 +16,18 @@ from config.logging import gunicorn_logconfig
 os.environ.setdefault("DB_POOL", "1")
 
 bind = os.environ.get("BIND") or "127.0.0.1:8000"
-worker_class = "gthread"
+worker_class = "core.serving.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 threads = int(os.environ.get("WEB_THREADS") or 8)
-timeout = 60  # longer than the wait for a database connection: the caller shall get its 503
-graceful_timeout = 30
+timeout = 60  # of silence of a whole worker; a request's own time is REQUEST_TIMEOUT_S
+graceful_timeout = 30 + int(float(os.environ.get("DRAIN_S") or 0))
 keepalive = 5
+
+# Each connection is a file, as are those to the database; without room for another the door shuts.
+_, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
+_files = 4_096 if _most == resource.RLIM_INFINITY else min(4_096, _most)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _most))
+worker_connections = _files // 2
 
 # Only Django decides what a proxy may say, by TRUST_PROXY: gunicorn itself would believe whoever
 # connects from this machine.
@@ -43,12 +50,14 @@ metrics.prepare_folder()
 def on_starting(server: Arbiter) -> None:
     """Stop in one line per reason, before a worker is tried; the address may be none of BIND's."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    from core.postgres.room import refuse_too_many
     from core.safety import Unsafe, refuse_unsafe, refuse_unsafe_role
 
     addresses = [shown(each) for each in server.address if not isinstance(each, int)]
     try:
         refuse_unsafe(addresses)
         refuse_unsafe_role(addresses)
+        refuse_too_many(workers)
     except Unsafe as unsafe:
         sys.exit(str(unsafe))
     from django.conf import settings
@@ -80,24 +89,26 @@ def pre_fork(server: Arbiter, worker: Worker) -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Fill the pool before the first request, and listen for what the cache shall forget.
+    """Connect before the first request, listen for what the cache shall forget, tell who waits.
 
-    A cold pool counts the first burst of callers as waiting and turns some away. With the database
-    away the worker starts all the same: it says "unavailable" until the pool has filled itself.
+    With the database away the worker starts all the same: it says "unavailable" until the pool has
+    filled itself.
     """
-    from django.db import connection
-    from psycopg_pool import PoolTimeout
+    from django.db import connections
 
-    from core import cache_listener
+    from core import cache_listener, health
+    from core.postgres.base import DatabaseWrapper
 
     metrics.start_worker()  # first: what is amiss with the database shall be seen
-    pool = getattr(connection, "pool", None)
-    if pool is not None:
-        try:
-            pool.open(wait=True, timeout=10)
-        except PoolTimeout:
-            worker.log.warning("the database is away, its connections are opened later")
+
+    database = connections["default"]
+    assert isinstance(database, DatabaseWrapper)
+    if not database.warm_pool(patience_s=3):
+        worker.log.warning("the database is away, its connections are opened later")
     cache_listener.start()
+    health.database.ask()
+    if descriptor := os.environ.get("READY_FD"):  # script/server waits for its workers
+        os.write(int(descriptor), b".")
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:
@@ -122,14 +133,6 @@ def close_connections() -> None:
 
 
 def pre_request(worker: Worker, req: Request) -> None:
-    """Refuse a request for no host, and close the connection where a body may stay unread.
-
-    Gunicorn drains less than 64 KiB of what the application left before it closes the connection
-    without a word, and the next request on it is lost. What the application says of the connection
-    does not count.
-    """
-    headers = dict(req.headers)
-    if "HOST" not in headers and req.version >= (1, 1):
+    """Refuse a request for no host."""
+    if req.version >= (1, 1) and not any(name == "HOST" for name, _ in req.headers):
         raise InvalidHeader("HOST", req=req)
-    if "TRANSFER-ENCODING" in headers or int(headers.get("CONTENT-LENGTH", 0)) >= 65_536:
-        req.force_close()

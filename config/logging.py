@@ -103,6 +103,7 @@ def configure(log_format: str, level: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.config.dictConfig(dict_config(log_format, level))
+    logging.captureWarnings(True)
 
 
 def gunicorn_logconfig() -> dict[str, Any]:

@@ -173,6 +173,7 @@ DB_POOL = env.bool("DB_POOL", False)  # config/gunicorn.py turns it on: commands
 DB_STATEMENT_TIMEOUT = env.int("DB_STATEMENT_TIMEOUT_MS", 8_000, validate=rule.Range(min=0))
 DB_LOCK_TIMEOUT = env.int("DB_LOCK_TIMEOUT_MS", 5_000, validate=rule.Range(min=0))
 DB_IDLE_TIMEOUT = env.int("DB_IDLE_IN_TRANSACTION_TIMEOUT_MS", 60_000, validate=rule.Range(min=0))
+WEB_THREADS = env.int("WEB_THREADS", 8, validate=rule.Range(min=1))
 _pool_kept = env.int("DB_POOL_SIZE", 20, validate=rule.Range(min=1))
 _pool_overflow = env.int("DB_POOL_OVERFLOW", 10, validate=rule.Range(min=0))
 
@@ -182,6 +183,8 @@ _guards = {
     "join_collapse_limit": 1,
     "lock_timeout": DB_LOCK_TIMEOUT,
     "idle_in_transaction_session_timeout": DB_IDLE_TIMEOUT,
+    # Whose client has died, or was cut off by core.deadlines, works and locks for nobody.
+    "client_connection_check_interval": 500,
 }
 if DB_POOL:  # a migration or a report may take its time, a request may not
     _guards["statement_timeout"] = DB_STATEMENT_TIMEOUT
@@ -193,7 +196,12 @@ DATABASES["default"] |= {
     "OPTIONS": {
         **DATABASES["default"].get("OPTIONS", {}),  # what the URL says of TLS, for one
         "application_name": "dockside",
-        "connect_timeout": 5,
+        "connect_timeout": 3,
+        # A network that swallows packets is found out: while idle in 11 seconds, else in 10.
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
         "options": " ".join(f"-c {name}={value}" for name, value in _guards.items()),
         **(
             {
@@ -201,9 +209,12 @@ DATABASES["default"] |= {
                     "min_size": _pool_kept,
                     "max_size": _pool_kept + _pool_overflow,
                     "max_lifetime": env.float("DB_POOL_LIFETIME_S", 3600.0),
-                    "timeout": env.float("DB_POOL_TIMEOUT_S", 30.0),
+                    "timeout": env.float("DB_POOL_TIMEOUT_S", 0.8),
                     "max_idle": 60.0,
-                    "reconnect_timeout": 30.0,
+                    # Every thread may wait, and the probes; more than these there cannot be.
+                    "max_waiting": WEB_THREADS + 8,
+                    # Then it is tried again for whoever asks: pauses would only grow longer.
+                    "reconnect_timeout": 2.0,
                 }
             }
             if DB_POOL
@@ -211,6 +222,13 @@ DATABASES["default"] |= {
         ),
     },
 }
+
+# ---------------------------------------------------------------------------------------- serving
+
+REQUEST_TIMEOUT_S = env.float("REQUEST_TIMEOUT_S", 10.0, validate=rule.Range(min=1))
+QUEUE_TIMEOUT_S = env.float("QUEUE_TIMEOUT_S", 0.8, validate=rule.Range(min=0.1))
+CLIENT_TIMEOUT_S = env.float("CLIENT_TIMEOUT_S", 20.0, validate=rule.Range(min=1))
+DRAIN_S = env.float("DRAIN_S", 0.0, validate=rule.Range(min=0, max=600))
 
 # --------------------------------------------------------------------------------------- history
 

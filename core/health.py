@@ -19,10 +19,15 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
+from core import deadlines
+
 log = structlog.stdlib.get_logger("core.health")
 
 PATIENCE_S = 1.5
 SHARED_FOR_S = 0.25
+
+# Set when this process is about to stop: it finishes what it has, and wants nothing new.
+stopping = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -45,15 +50,18 @@ class Probe:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="probe")
 
     def ask(self) -> Check:
-        """The answer, or `ok=False` after 1.5 s; a question that hangs is not asked again."""
+        """The answer, or `ok=False` where there is none 1.5 s after it was asked.
+
+        A question that hangs is not asked again, and nobody else waits for it.
+        """
         with self._lock:
             now = time.monotonic()
             done = self._asked is not None and self._asked.done()
             if self._asked is None or (done and now - self._asked_at > SHARED_FOR_S):
                 self._asked, self._asked_at = self._thread.submit(self._answer), now
-            asked = self._asked
+            asked, left = self._asked, self._asked_at + PATIENCE_S - now
         try:
-            return asked.result(timeout=PATIENCE_S)
+            return asked.result(timeout=max(0, left))
         except TooSlow:
             return Check(ok=False, latency_ms=None)
 
@@ -91,8 +99,10 @@ class _Database:
             for name in ("pool", "context", "cursor_factory"):
                 parameters.pop(name, None)
             self._connection = psycopg.connect(**parameters, autocommit=True)
+        asked = "SELECT app, name FROM django_migrations"
         try:
-            rows = self._connection.execute("SELECT app, name FROM django_migrations").fetchall()
+            with deadlines.at_most(PATIENCE_S, self._connection):
+                rows = self._connection.execute(asked).fetchall()
         except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
             return False  # `migrate` makes the table, and lets the application read it
         return expected_migrations() <= {tuple(row) for row in rows}

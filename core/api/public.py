@@ -92,18 +92,28 @@ class LiveView(PublicView):
 
 @extend_schema(tags=["health"], auth=[], responses={200: Ready, 503: Ready})
 class ReadyView(PublicView):
-    """Whether to send requests here: 503 while the database is away or migrations are missing."""
+    """Whether to send requests here.
+
+    503 while the database is away, migrations are missing, or the process is about to stop.
+    """
 
     def get(self, request: Request) -> Response:
-        check = health.database.ask()
-        if check.ok and check.migrated:
+        reason = self._reason_against()
+        if reason is None:
             return Response({"status": "ok"})
-        reason = "migrations are missing" if check.ok else "the database is away"
         return Response(
             {"status": "unavailable", "reason": reason},
             503,
             headers={"Retry-After": "2"},
         )
+
+    def _reason_against(self) -> str | None:
+        if health.stopping.is_set():
+            return "it is about to stop"
+        check = health.database.ask()
+        if not check.ok:
+            return "the database is away"
+        return None if check.migrated else "migrations are missing"
 
 
 @extend_schema(tags=["health"], auth=[], responses={200: HealthDetails, 503: HealthDetails})

@@ -1,12 +1,17 @@
 """The engine named by `DATABASES["default"]["ENGINE"] = "core.postgres"`."""
 
-from typing import Any
+import time
+from typing import Any, ClassVar
 
 import psycopg
 from django.db.backends.postgresql import base, creation
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
+from core import deadlines
 from core.postgres.ownership import is_apart, owner_of
+
+CHECK_S = 2.0  # a connection that says nothing for so long is a dead one
+LEFT_ALONE_S = 0.3
 
 
 class DatabaseCreation(creation.DatabaseCreation):
@@ -19,15 +24,20 @@ class DatabaseCreation(creation.DatabaseCreation):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Drain the pool as soon as one of its connections turns out dead.
+    """Django's engine, with a pool that finds out quickly, and connections with a deadline.
 
     `ConnectionPool.check` throws away one dead connection per attempt and waits 0, 1, 2, 4, 8 and
     16 seconds between attempts. After a restart of PostgreSQL every kept connection is dead at
     once, so the first caller would wait out its whole time-out although the server is back. What
     killed one killed all: drop them together and connect anew.
+
+    Where one caller has waited in vain, those of the next moment are told at once. Else a database
+    that is away would cost each of them the whole wait, one after the other in the same threads.
     """
 
     creation_class = DatabaseCreation
+    # By alias: until when nobody waits for the pool. Shared by the threads, as the pools are.
+    _away_until: ClassVar[dict[str, float]] = {}
 
     @property
     def pool(self) -> ConnectionPool[Any] | None:
@@ -37,10 +47,53 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
             def check(connection: psycopg.Connection[Any]) -> None:
                 try:
-                    ConnectionPool.check_connection(connection)
+                    with deadlines.at_most(CHECK_S, connection):
+                        ConnectionPool.check_connection(connection)
                 except psycopg.Error:
                     pool.drain()
                     raise
 
             pool._check = check
         return pool
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection[Any]:
+        """A connection, which is cut off when the time of the request is over.
+
+        Raises:
+            psycopg.OperationalError: there is none, or the time is over already.
+        """
+        deadlines.check()
+        pool = self.pool
+        if pool is None:
+            connection: psycopg.Connection[Any] = super().get_new_connection(conn_params)
+        else:
+            if not pool._pool and time.monotonic() < self._away_until.get(self.alias, 0):
+                raise TooManyRequests("others have just waited for a connection in vain")
+            try:
+                connection = super().get_new_connection(conn_params)
+            except PoolTimeout:
+                self._away_until[self.alias] = time.monotonic() + LEFT_ALONE_S
+                raise
+        deadlines.watch(connection)
+        return connection
+
+    def _close(self) -> None:
+        if self.connection is not None:
+            deadlines.unwatch(self.connection)
+        super()._close()  # type: ignore[misc]
+
+    def warm_pool(self, patience_s: float) -> bool:
+        """Open the pool and fill it; False if that takes longer, and then it fills by itself.
+
+        A cold pool counts the first burst of callers as waiting and turns some away.
+        """
+        pool = self.pool
+        if pool is None:
+            return True
+        pool.open()  # its own `wait` would close it for good when the time is over
+        until = time.monotonic() + patience_s
+        while pool.get_stats()["pool_available"] < pool.min_size:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+        return True

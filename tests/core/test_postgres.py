@@ -101,7 +101,7 @@ class TestPool:
             text=True,
             check=True,
         )
-        assert done.stdout.split() == (["3", "5"] if kept else ["20", "30"]) + ["3600.0", "30.0"]
+        assert done.stdout.split() == (["3", "5"] if kept else ["20", "30"]) + ["3600.0", "0.8"]
 
     def test_errors_while_connecting_carry_no_sqlstate(self, pooled):
         """What core.database_errors relies on."""
