@@ -1,5 +1,6 @@
 """How gunicorn serves Dockside: `gunicorn -c config/gunicorn.py config.wsgi:application`."""
 
+import contextlib
 import os
 import resource
 import sys
@@ -108,7 +109,8 @@ def post_worker_init(worker: Worker) -> None:
     cache_listener.start()
     health.database.ask()
     if descriptor := os.environ.get("READY_FD"):  # script/server waits for its workers
-        os.write(int(descriptor), b".")
+        with contextlib.suppress(OSError):  # it has what it waited for, or is gone
+            os.write(int(descriptor), b".")
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:

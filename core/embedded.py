@@ -43,7 +43,7 @@ MAX_LOG_BYTES = 5_000_000
 # row by failing. These cannot, but only a superuser may say so (docs/configuration.md).
 SEARCHED_BY = ("textlike(text, text)", "textcat(text, text)", "upper(text)", "lower(text)")
 APPLICATION, OWNER = "dockside", "dockside_owner"  # the roles
-PASSED_ON = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+PASSED_ON = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2}
 # Set but empty means "not set", as compose files write it.
 SERVERS = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
 IN_FILES = ("SECRET_KEY", *SERVERS)  # may be given as NAME_FILE instead

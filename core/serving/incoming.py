@@ -19,7 +19,7 @@ PIECE = 65_536
 
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _LONE_LF = re.compile(rb"(?<!\r)\n")
-_PROBE = re.compile(rb"(?:GET|HEAD) (?:/api/v1)?/health(?:/[a-z]*)?(?:\?\S*)? ")
+_PROBE = re.compile(rb"(?:GET|HEAD) (?:(?:/api/v1)?/health(?:/[a-z]*)?|/metrics)(?:\?\S*)? ")
 
 
 class Incoming:
@@ -51,7 +51,7 @@ class Incoming:
 
     @property
     def is_probe(self) -> bool:
-        """Whether it asks after our health."""
+        """Whether it asks after our health, which must be answered when all else is busy."""
         return _PROBE.match(self._bytes) is not None
 
     def feed(self, data: bytes) -> bytes:

@@ -1,9 +1,15 @@
-"""`script/server`: a migrated database, a demo day in an empty one, and gunicorn until Ctrl-C."""
+"""`script/server`: a migrated database, a demo day in an empty one, and gunicorn until Ctrl-C.
+
+SIGUSR2 deploys: the database is migrated by the code as it now is, another gunicorn starts on the
+same socket, and when all its workers serve, the first one finishes its requests and ends. If
+anything goes wrong on the way, the first one goes on as if nothing had happened.
+"""
 
 import contextlib
 import ctypes
 import http.client
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -22,7 +28,8 @@ from django.db.migrations.executor import MigrationExecutor
 DEFAULT_BIND = "127.0.0.1:8000"
 PORTS_TRIED = 100  # from the default one upwards
 READY_SECONDS = 60.0
-STOP_SECONDS = 40.0  # gunicorn lets requests finish for 30
+STOP_SECONDS = 40.0  # besides DRAIN_S; gunicorn lets requests finish for 30
+LOOK_SECONDS = 0.5
 # Any number, as long as nothing else takes an advisory lock by it.
 PREPARATION_LOCK = 0x444F434B
 PR_SET_PDEATHSIG = 1
@@ -37,11 +44,13 @@ class Command(BaseCommand):
     help = "Migrates, loads the demo day into an empty database, and serves until Ctrl-C."
 
     stopping = False
+    deploy_wanted = False
 
     def handle(self, *args: Any, **options: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:
                 signal.signal(number, self.stop)
+        signal.signal(signal.SIGUSR2, self.want_deploy)
         with contextlib.suppress(Stopped):
             listen().close()  # a taken address is better told before the work than after it
             try:
@@ -55,6 +64,9 @@ class Command(BaseCommand):
         if not self.stopping:
             self.stopping = True
             raise Stopped
+
+    def want_deploy(self, number: int, frame: FrameType | None) -> None:
+        self.deploy_wanted = True
 
     def say(self, line: str) -> None:
         """Print a line at once, also into a pipe: somebody waits for it."""
@@ -78,21 +90,48 @@ class Command(BaseCommand):
         if not os.environ.get("BIND") and port != int(DEFAULT_BIND.rpartition(":")[2]):
             self.say(f"{DEFAULT_BIND} is taken, serving on port {port}")
         address = f"{f'[{host}]' if ':' in host else host}:{port}"
-        gunicorn = start_gunicorn(listener, address)
+        self.running = [Gunicorn(listener, address)]
         try:
             wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 — only compared
             near = wildcards.get(host, host)
-            self.wait_until_ready(gunicorn, near, port)
+            self.wait_until_ready(self.running[0].process, near, port)
             url = f"http://{f'[{near}]' if ':' in near else near}:{port}"
             self.say(f"API:   {url}/api/v1/")
             self.say(f"docs:  {url}/api/v1/docs")
             self.say(f"admin: {url}/admin/")
             self.say(f"ready: {url}")
-            code = gunicorn.wait()
+            while (code := self.running[0].wait(LOOK_SECONDS)) is None:
+                if self.deploy_wanted:
+                    self.deploy_wanted = False
+                    self.deploy(listener, address)
         finally:
             self.stopping = True
-            end(gunicorn)
+            listener.close()  # who comes from now on is refused, instead of waiting for nobody
+            for gunicorn in self.running:
+                gunicorn.end()
         raise CommandError(f"gunicorn ended by itself, with code {code}")
+
+    def deploy(self, listener: socket.socket, address: str) -> None:
+        """Let another gunicorn, with the code as it now is, take over from the one that runs."""
+        self.say("deploy: started")
+        with preparation_lock():
+            migrated = subprocess.run(
+                [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity", "0"],
+                cwd=settings.BASE_DIR,
+                check=False,
+            )
+        if migrated.returncode:
+            self.say("deploy: given up, the migrations failed")
+            return
+        former = self.running[0]
+        self.running.append(Gunicorn(listener, address))
+        if self.running[1].all_serve(READY_SECONDS):
+            self.running.reverse()
+        self.running[1].end()
+        gone = self.running.pop()
+        self.say(
+            "deploy: done" if gone is former else "deploy: given up, the new one did not start"
+        )
 
     def wait_until_ready(self, gunicorn: subprocess.Popen[bytes], host: str, port: int) -> None:
         answer = "no answer"
@@ -157,39 +196,71 @@ def listen() -> socket.socket:
     raise CommandError(f"no free port from {DEFAULT_BIND} on; name one in BIND")
 
 
-def start_gunicorn(listener: socket.socket, address: str) -> subprocess.Popen[bytes]:
-    """Start gunicorn on the socket, which this process then closes.
+class Gunicorn:
+    """gunicorn on a socket that this process keeps.
 
     It gets a process group of its own, so that Ctrl-C reaches it once and through us; if we are
     killed, Linux tells it to end.
     """
-    arguments = ["-c", str(settings.BASE_DIR / "config" / "gunicorn.py")]
-    arguments += ["--bind", f"fd://{listener.fileno()}", "config.wsgi:application"]
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    parent = os.getpid()
 
-    def in_child() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        if libc:
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-            if os.getppid() != parent:
-                os._exit(1)
+    def __init__(self, listener: socket.socket, address: str) -> None:
+        reading, ready = os.pipe()
+        self._ready = os.fdopen(reading, "rb", buffering=0)
+        arguments = ["-c", str(settings.BASE_DIR / "config" / "gunicorn.py")]
+        arguments += ["--bind", f"fd://{listener.fileno()}", "config.wsgi:application"]
+        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+        parent = os.getpid()
 
-    # A signal in the middle would leave a gunicorn that nobody knows.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        gunicorn = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", *arguments],
-            cwd=settings.BASE_DIR,
-            env=os.environ | {"BIND": address},
-            pass_fds=[listener.fileno()],
-            process_group=0,
-            preexec_fn=in_child,
-        )
-        listener.close()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    return gunicorn
+        def in_child() -> None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            if libc:
+                libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+                if os.getppid() != parent:
+                    os._exit(1)
+
+        # A signal in the middle would leave a gunicorn that nobody knows.
+        ends = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", *arguments],
+                cwd=settings.BASE_DIR,
+                env=os.environ | {"BIND": address, "READY_FD": str(ready)},
+                pass_fds=[listener.fileno(), ready],
+                process_group=0,
+                preexec_fn=in_child,
+            )
+        finally:
+            os.close(ready)
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit code, or None if it still runs."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def all_serve(self, seconds: float) -> bool:
+        """Wait until each worker has said that it serves; False if that takes too long."""
+        silent = int(os.environ.get("WEB_CONCURRENCY") or 2)
+        deadline = time.monotonic() + seconds
+        while silent > 0:
+            left = max(0.0, deadline - time.monotonic())
+            said = select.select([self._ready], [], [], left)[0] and self._ready.read(silent)
+            if not said:  # too late, or all who could have said it are gone
+                return False
+            silent -= len(said)
+        return True
+
+    def end(self) -> None:
+        """Let it finish its requests; after `STOP_SECONDS` end it and its workers by force."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            if self.wait(STOP_SECONDS + settings.DRAIN_S) is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        self._ready.close()
 
 
 def readiness(host: str, port: int) -> str:
@@ -204,14 +275,3 @@ def readiness(host: str, port: int) -> str:
         return str(error) or type(error).__name__
     finally:
         asking.close()
-
-
-def end(gunicorn: subprocess.Popen[bytes]) -> None:
-    """Let gunicorn finish its requests; after `STOP_SECONDS` end it and its workers by force."""
-    if gunicorn.poll() is None:
-        gunicorn.terminate()
-        try:
-            gunicorn.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(gunicorn.pid, signal.SIGKILL)
-            gunicorn.wait()
