@@ -173,7 +173,6 @@ DB_POOL = env.bool("DB_POOL", False)  # config/gunicorn.py turns it on: commands
 DB_STATEMENT_TIMEOUT = env.int("DB_STATEMENT_TIMEOUT_MS", 8_000, validate=rule.Range(min=0))
 DB_LOCK_TIMEOUT = env.int("DB_LOCK_TIMEOUT_MS", 5_000, validate=rule.Range(min=0))
 DB_IDLE_TIMEOUT = env.int("DB_IDLE_IN_TRANSACTION_TIMEOUT_MS", 60_000, validate=rule.Range(min=0))
-WEB_THREADS = env.int("WEB_THREADS", 8, validate=rule.Range(min=1))
 _pool_kept = env.int("DB_POOL_SIZE", 20, validate=rule.Range(min=1))
 _pool_overflow = env.int("DB_POOL_OVERFLOW", 10, validate=rule.Range(min=0))
 
@@ -209,10 +208,10 @@ DATABASES["default"] |= {
                     "min_size": _pool_kept,
                     "max_size": _pool_kept + _pool_overflow,
                     "max_lifetime": env.float("DB_POOL_LIFETIME_S", 3600.0),
-                    "timeout": env.float("DB_POOL_TIMEOUT_S", 0.8),
+                    "timeout": env.float("DB_POOL_TIMEOUT_S", 0.7),
                     "max_idle": 60.0,
-                    # Every thread may wait, and the probes; more than these there cannot be.
-                    "max_waiting": WEB_THREADS + 8,
+                    # No `max_waiting`: the pool counts those who gave up long ago, and at that
+                    # number it stops connecting, for ever. core.postgres fails early by itself.
                     # Then it is tried again for whoever asks: pauses would only grow longer.
                     "reconnect_timeout": 2.0,
                 }

@@ -19,6 +19,8 @@ PIECE = 65_536
 
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _LONE_LF = re.compile(rb"(?<!\r)\n")
+# Strict, for what follows a body with too short a length is a piece of that body.
+_REQUEST_LINE = re.compile(rb"[A-Z]{3,7} (/[^ ?]{0,2000})[^ \r\n]* HTTP/1\.[01]\r\n")
 _PROBE = re.compile(rb"(?:GET|HEAD) (?:(?:/api/v1)?/health(?:/[a-z]*)?|/metrics)(?:\?\S*)? ")
 
 
@@ -45,9 +47,9 @@ class Incoming:
 
     @property
     def path(self) -> str:
-        """The path as it was sent, without the query; empty where there is none."""
-        words = bytes(self._bytes[:MAX_LINE]).partition(b"\r\n")[0].split(b" ")
-        return words[1].partition(b"?")[0].decode("latin-1") if len(words) == 3 else ""
+        """The path as it was sent, without the query; empty where it is no request."""
+        line = _REQUEST_LINE.match(self._bytes)
+        return line[1].decode("latin-1") if line else ""
 
     @property
     def is_probe(self) -> bool:

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,12 @@ import pytest
 from django.conf import settings
 from django.db import connection, connections
 from django.db.utils import OperationalError
+from psycopg_pool import PoolTimeout, TooManyRequests
 
+from core.postgres import base
 from core.postgres.base import DatabaseWrapper
+from core.postgres.room import refuse_too_many
+from core.safety import Unsafe
 
 KEPT = 8
 NAME = "dockside-pool-test"
@@ -50,6 +55,12 @@ def end_every_session() -> int:
     return int(count)
 
 
+def processes_of_the_pool() -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pid FROM pg_stat_activity WHERE application_name = %s", [NAME])
+        return [pid for (pid,) in cursor.fetchall()]
+
+
 def answer(wrapper: DatabaseWrapper) -> int:
     with wrapper.cursor() as cursor:
         cursor.execute("SELECT 42")
@@ -70,6 +81,44 @@ class TestPool:
         assert end_every_session() == KEPT
         with pytest.raises(OperationalError):
             answer(pooled)
+
+    def test_leaves_a_connection_whose_other_end_hangs(self, pooled, monkeypatch):
+        """PostgreSQL's own time-outs are of no use there."""
+        monkeypatch.setattr(base, "CHECK_S", 0.3)
+        processes = processes_of_the_pool()
+        assert len(processes) == KEPT
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            assert answer(pooled) == 42  # of a new one: the server itself is well
+        finally:
+            for process in processes:
+                os.kill(process, signal.SIGCONT)
+
+    def test_that_is_away_is_waited_for_once_and_then_left_alone(self, pooled, monkeypatch):
+        monkeypatch.setattr(pooled.pool, "timeout", 0.2)
+        monkeypatch.setattr(base, "LEFT_ALONE_S", 60)
+        held = [pooled.pool.getconn() for _ in range(KEPT)]
+        try:
+            for cause in (PoolTimeout, TooManyRequests):
+                with pytest.raises(OperationalError) as caught:
+                    pooled.ensure_connection()
+                assert isinstance(caught.value.__cause__, cause)
+        finally:
+            for each in held:
+                pooled.pool.putconn(each)
+        assert answer(pooled) == 42  # there is one: nobody has to wait
+        pooled._away_until.clear()
+
+    def test_is_filled_before_the_first_request_or_later(self, pooled, monkeypatch):
+        pooled.close_pool()
+        assert pooled.warm_pool(patience_s=10)
+        assert pooled.pool.get_stats()["pool_available"] == KEPT
+        pooled.close_pool()
+        monkeypatch.setitem(pooled.settings_dict, "PORT", "1")
+        assert not pooled.warm_pool(patience_s=0.1)
+        pooled.pool.kwargs["port"] = connection.settings_dict["PORT"]  # it is back
+        assert pooled.warm_pool(patience_s=10)
 
     def test_is_refused_no_more_than_once_in_the_middle_of_a_request(self, pooled):
         with pooled.cursor() as cursor:
@@ -101,10 +150,58 @@ class TestPool:
             text=True,
             check=True,
         )
-        assert done.stdout.split() == (["3", "5"] if kept else ["20", "30"]) + ["3600.0", "0.8"]
+        assert done.stdout.split() == (["3", "5"] if kept else ["20", "30"]) + ["3600.0", "0.7"]
 
     def test_errors_while_connecting_carry_no_sqlstate(self, pooled):
         """What core.database_errors relies on."""
         with pytest.raises(psycopg.OperationalError) as caught:
             psycopg.connect("host=127.0.0.1 port=1 dbname=none connect_timeout=1")
         assert caught.value.sqlstate is None
+
+
+class TestRoom:
+    """Pools that PostgreSQL has no room for are found out at the start."""
+
+    @pytest.fixture
+    def pool_of(self, settings):
+        def pool_of(size: int) -> None:
+            settings.DATABASES["default"]["OPTIONS"]["pool"] = {"max_size": size}
+
+        yield pool_of
+        settings.DATABASES["default"]["OPTIONS"].pop("pool", None)
+
+    @pytest.fixture
+    def room(self, db) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT sum(setting::int) FILTER (WHERE name = 'max_connections')"
+                " - sum(setting::int) FILTER (WHERE name <> 'max_connections') FROM pg_settings"
+                " WHERE name IN ('max_connections', 'superuser_reserved_connections',"
+                " 'reserved_connections')"
+            )
+            (room,) = cursor.fetchone()
+        return int(room)
+
+    def test_is_what_max_connections_leaves(self, pool_of, room):
+        pool_of(room // 2 - 1)
+        refuse_too_many(2)
+        pool_of(room // 2)
+        with pytest.raises(Unsafe, match=rf"PostgreSQL has room for {room}: lower DB_POOL_SIZE"):
+            refuse_too_many(2)
+
+    def test_is_warned_of_where_a_deploy_would_not_fit(self, pool_of, room, caplog):
+        pool_of(room // 4)
+        refuse_too_many(1)
+        assert not caplog.records
+        pool_of(room // 2)
+        refuse_too_many(1)
+        (line,) = caplog.records
+        assert line.msg["event"] == "database_has_no_room_for_a_deploy"
+
+    def test_is_not_asked_for_where_the_database_is_away(self, pool_of, room, monkeypatch):
+        monkeypatch.setitem(connection.settings_dict, "PORT", "1")
+        pool_of(10_000)
+        refuse_too_many(2)
+
+    def test_does_not_matter_without_a_pool(self):
+        refuse_too_many(10_000)

@@ -145,7 +145,8 @@ class Server:
         return [line for line in written if request_id in {"", line.get("request_id")}]
 
 
-def _environment() -> dict[str, str]:
+def environment(**wanted: str) -> dict[str, str]:
+    """Of a server in front of the test database, small enough to be filled up."""
     database = connection.settings_dict
     user, password = (quote(database[name], safe="") for name in ("USER", "PASSWORD"))
     place = f"{database['HOST']}:{database['PORT'] or 5432}/{database['NAME']}"
@@ -160,13 +161,12 @@ def _environment() -> dict[str, str]:
         "WEB_THREADS": "4",
         "DB_POOL_SIZE": "2",
         "DB_POOL_OVERFLOW": "3",
-        # WhiteNoise misses a folder that only the image has, and warnings are not log lines yet.
-        "PYTHONWARNINGS": "ignore::UserWarning",
+        **wanted,
     }
 
 
 @contextmanager
-def _committed() -> Iterator[tuple[User, Terminal]]:
+def committed() -> Iterator[tuple[User, Terminal]]:
     """A user and a terminal that other processes see, too; gone afterwards with all they made."""
     try:
         organization = OrganizationFactory()
@@ -182,21 +182,24 @@ def _committed() -> Iterator[tuple[User, Terminal]]:
 
 
 @contextmanager
-def _running(listener: socket.socket, log: Path) -> Iterator[None]:
+def running(
+    listener: socket.socket, log: Path, **wanted: str
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """gunicorn on `listener`, whose environment has what is `wanted` besides."""
     command = [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.py"]
     command += ["-b", f"fd://{listener.fileno()}", "config.wsgi:application"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=_environment(),
+            env=environment(**wanted),
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
         )
         try:
-            yield
+            yield process
         finally:
             process.terminate()
             process.wait(PATIENCE_S)
@@ -207,9 +210,9 @@ def server(django_db_setup, django_db_blocker, tmp_path_factory) -> Iterator[Ser
     log = tmp_path_factory.mktemp("server") / "log"
     with (
         django_db_blocker.unblock(),
-        _committed() as (user, terminal),
+        committed() as (user, terminal),
         socket.create_server(("127.0.0.1", 0)) as listener,
-        _running(listener, log),
+        running(listener, log),
     ):
         token = str(tokens_for(user).access_token)
         server = Server(listener.getsockname(), log, user.organization, user, terminal, token)
