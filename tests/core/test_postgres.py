@@ -110,6 +110,20 @@ class TestPool:
         assert answer(pooled) == 42  # there is one: nobody has to wait
         pooled._away_until.clear()
 
+    def test_connects_again_however_many_have_waited_in_vain(self, pooled, monkeypatch):
+        """With `max_waiting` it would not: psycopg_pool counts those who gave up."""
+        monkeypatch.setattr(base, "LEFT_ALONE_S", 0)
+        pooled.close_pool()
+        monkeypatch.setitem(pooled.settings_dict, "PORT", "1")
+        pool = pooled.pool
+        pool.timeout, pool.reconnect_timeout = 0.01, 0.1
+        for _ in range(4 * KEPT):
+            with pytest.raises(OperationalError):
+                answer(pooled)
+        pool.kwargs["port"] = connection.settings_dict["PORT"]
+        pool.timeout = 5
+        assert answer(pooled) == 42
+
     def test_is_filled_before_the_first_request_or_later(self, pooled, monkeypatch):
         pooled.close_pool()
         assert pooled.warm_pool(patience_s=10)
@@ -141,7 +155,8 @@ class TestPool:
         code = (
             "from django.conf import settings;"
             "pool = settings.DATABASES['default']['OPTIONS']['pool'];"
-            "print(pool['min_size'], pool['max_size'], pool['max_lifetime'], pool['timeout'])"
+            "print(pool['min_size'], pool['max_size'], pool['max_lifetime'], pool['timeout'],"
+            " 'max_waiting' in pool)"
         )
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -150,7 +165,11 @@ class TestPool:
             text=True,
             check=True,
         )
-        assert done.stdout.split() == (["3", "5"] if kept else ["20", "30"]) + ["3600.0", "0.7"]
+        assert done.stdout.split() == (["3", "5"] if kept else ["20", "30"]) + [
+            "3600.0",
+            "0.7",
+            "False",
+        ]
 
     def test_errors_while_connecting_carry_no_sqlstate(self, pooled):
         """What core.database_errors relies on."""

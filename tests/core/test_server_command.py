@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +120,32 @@ class TestTheServer:
         assert is_free(url)
         assert not Postgres(folder / "postgres").is_alive()
         assert not Valkey(folder / "valkey").is_alive()
+
+    def test_gives_way_to_another_one_without_failing_a_request(self, running):
+        """SIGUSR2 deploys; what cannot start changes nothing."""
+        url = running.wait_until_ready()
+        command, former, *_ = running.descendants()
+        statuses, over = Counter(), threading.Event()
+
+        def ask() -> None:
+            while not over.is_set():
+                with urllib.request.urlopen(f"{url}/api/v1/health", timeout=20) as answer:
+                    statuses[answer.status] += 1
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            running.process.send_signal(signal.SIGUSR2)
+            assert eventually(lambda: former not in children_of(command), 60)
+        finally:
+            over.set()
+            asking.join()
+        assert set(statuses) == {200}
+        (later,) = children_of(command)
+        assert later != former
+        assert running.end(signal.SIGTERM) == 0
+        assert has_ended(later)
+        assert is_free(url)
 
     @pytest.mark.parametrize("killed", ["supervisor", "command"])
     def test_frees_its_port_when_a_part_is_killed(self, running, killed):

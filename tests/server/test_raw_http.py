@@ -427,6 +427,15 @@ class TestTheRequestLine:
             refused(wire.answer(), 422, "validation-error")
 
 
+class TestABodyLongerThanItSays:
+    def test_is_no_next_request_and_never_logged(self, server, wire):
+        raw = b'{"username": "ada", "password": "hunter2 is /secret HTTP/1.1"}\r\n\r\n'
+        wire.send(server.head("POST", "/api/v1/auth/token", JSON, "Content-Length: 2"), raw)
+        refused(wire.answer(), 400, "malformed-request")
+        refused_by_gunicorn(wire, wire.answer())
+        assert "hunter2" not in server.log.read_text()
+
+
 class TestTheConnection:
     def test_serves_one_request_after_the_other(self, server, wire, body):
         """Refusals leave no bytes behind that the next answer could be taken for."""
