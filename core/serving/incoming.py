@@ -14,6 +14,7 @@ MAX_LINE = 4_094  # gunicorn's limit_request_line
 MAX_HEAD = 131_072
 MAX_CHUNK_LINE = 8_190
 MAX_IN_MEMORY = 1_048_576  # of a body; as much as a JSON body may have
+MAX_CHUNKED = 4 * MAX_IN_MEMORY  # with the lines between the chunks
 MAX_ON_DISK = 33_554_432  # of a body of files
 PIECE = 65_536
 
@@ -37,6 +38,7 @@ class Incoming:
         self._received = 0
         self._head_end = 0  # 0: not yet seen
         self._next_chunk: int | None = None  # where its line begins
+        self._chunks_size = 0  # of those before it
         self._length: int | None = None  # of head and body
         self.is_ready = False
         self.is_whole = False  # ready, with every byte that belongs to it
@@ -163,13 +165,17 @@ class Incoming:
                 self._read_trailers(end)
                 return
             following = end + 2 + int(size, 16) + 2
-            if following - self._head_end > MAX_IN_MEMORY or self._received < following:
-                self.is_ready = self._received - self._head_end > MAX_IN_MEMORY
+            body = self._chunks_size + min(self._received - end - 2, int(size, 16))
+            if body > MAX_IN_MEMORY or self._received - self._head_end > MAX_CHUNKED:
+                self.is_ready = True
+                return
+            if self._received < following:
                 return
             if self._bytes[following - 2 : following] != b"\r\n":
                 self.is_ready = True
                 return
             self._next_chunk = following
+            self._chunks_size = body
 
     def _read_trailers(self, end: int) -> None:
         if self._bytes[end + 2 : end + 4] == b"\r\n":

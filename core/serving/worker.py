@@ -100,7 +100,7 @@ class Worker(gthread.ThreadWorker):
             listener.close()
         soon = time.monotonic() + LEFT_OPEN_AT_STOP_S
         for connection in self._connections:
-            if connection.state is State.IDLE:
+            if connection.state is State.IDLE or not len(connection.incoming):
                 connection.deadline = min(connection.deadline, soon)
         until += self.cfg.graceful_timeout
         while self._connections and time.monotonic() < until:

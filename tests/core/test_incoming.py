@@ -63,7 +63,8 @@ class TestARequest:
             post(CHUNKED, body=b"-1\r\n"),
             post(CHUNKED, body=b"1\r\nabc"),
             post(CHUNKED, body=b"1" * 9_000),
-            post(CHUNKED, body=b"fffffff\r\n" + b" " * MAX_IN_MEMORY),
+            post(CHUNKED, body=b"fffffff\r\n" + b" " * (MAX_IN_MEMORY + 1)),
+            post(CHUNKED, body=b"1\r\na\r\n" * (MAX_IN_MEMORY + 1)),
         ],
         ids=lambda raw: raw[16:60].decode(),
     )
