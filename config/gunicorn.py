@@ -58,7 +58,7 @@ def on_starting(server: Arbiter) -> None:
     try:
         refuse_unsafe(addresses)
         refuse_unsafe_role(addresses)
-        refuse_too_many(workers)
+        refuse_too_many(server.cfg.workers)
     except Unsafe as unsafe:
         sys.exit(str(unsafe))
     from django.conf import settings

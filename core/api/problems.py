@@ -31,7 +31,8 @@ PROBLEMS: dict[str, Problem] = {
         "The request cannot be read",
         "The body or the address could not be parsed: broken JSON, NaN, a key given twice, more"
         " than 1,000 levels, broken multipart, text that is not UTF-8, a body shorter than its"
-        " Content-Length, or a host that is not served here.",
+        " Content-Length, or a host that is not served here. The status says more where HTTP has a"
+        " word for it, such as 408 for what was too slow in coming and 431 for too large a head.",
     ),
     "not-authenticated": Problem(
         401,
@@ -119,7 +120,8 @@ PROBLEMS: dict[str, Problem] = {
     "unavailable": Problem(
         503,
         "Not available right now",
-        "The database is away or busy. Nothing was changed unless the connection was lost at the"
+        "The database is away or busy, or more requests have come than can be served, or one took"
+        " longer than its ten seconds. Nothing was changed unless the connection was lost at the"
         " very end; try again after the seconds that the header Retry-After names.",
     ),
 }
