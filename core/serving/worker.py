@@ -36,6 +36,7 @@ TURN_S = 1.0
 BUSY_TURN_S = 0.1  # while requests wait, their time is watched more closely
 ACCEPTED_AT_ONCE = 64
 FEW_MAY_WAIT_S = 2.5
+OVERLOADED_FOR_S = 5.0
 LEFT_OPEN_AT_STOP_S = 2.0
 ANSWER_S = 10.0  # what a client may take for taking in an answer
 
@@ -48,6 +49,7 @@ class Worker(gthread.ThreadWorker):
         self._connections: set[Connection] = set()
         self._waiting: deque[tuple[Connection, futures.Future[bool]]] = deque()
         self._looked_at = 0.0
+        self._overloaded_until = 0.0
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -171,18 +173,22 @@ class Worker(gthread.ThreadWorker):
         )
 
     def _turn_away(self, now: float) -> None:
-        """Tell those who have waited too long for a thread; a few may wait longer."""
+        """Tell those who have waited too long for a thread.
+
+        A few may wait longer, unless others have just been turned away: then it is no short burst.
+        """
         waiting = self._waiting
         while waiting and (waiting[0][1].running() or waiting[0][1].done()):
             waiting.popleft()
         while waiting:
-            few = len(waiting) <= 2 * self.cfg.threads
+            few = len(waiting) <= 2 * self.cfg.threads and now > self._overloaded_until
             patience = FEW_MAY_WAIT_S if few else self._settings.QUEUE_TIMEOUT_S
             connection, future = waiting[0]
             if now - connection.handed_over_at < patience:
                 return
             waiting.popleft()
-            future.cancel()  # if no thread was quicker; `finish_request` tells the client
+            if future.cancel():  # no thread was quicker; `finish_request` tells the client
+                self._overloaded_until = now + OVERLOADED_FOR_S
 
     def _time_is_over(self, connection: Connection) -> None:
         if connection.state is State.READING and len(connection.incoming):

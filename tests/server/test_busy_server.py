@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ from django.db import connection
 
 from core.api.tokens import tokens_for
 from core.postgres.ownership import as_owner
+from core.serving.worker import OVERLOADED_FOR_S
 from tests.core.test_embedded import eventually
 from tests.server.conftest import Server, committed, environment, running
 from tests.server.proxy import Proxy
@@ -137,12 +139,22 @@ class TestEveryThreadBusy:
         assert eventually(lambda: get(server, ORDERS).status == 200)
 
     def test_is_no_reason_to_turn_away_a_few(self, server):
+        assert eventually(lambda: seconds_since_turned_away(server) > OVERLOADED_FOR_S)
         with ThreadPoolExecutor(2 * THREADS) as callers:
             with orders_locked():
                 several = [callers.submit(get, server, ORDERS) for _ in range(2 * THREADS)]
                 assert eventually(lambda: waiting() == THREADS)
                 time.sleep(0.5)  # longer than QUEUE_TIMEOUT_S
             assert {each.result().status for each in several} == {200}
+
+
+def seconds_since_turned_away(server: Server) -> float:
+    times = [
+        datetime.fromisoformat(line["timestamp"])
+        for line in server.lines()
+        if line["event"] == "request_refused" and line["status"] == 503
+    ]
+    return (datetime.now(UTC) - max(times)).total_seconds() if times else float("inf")
 
 
 class TestSlowClients:
