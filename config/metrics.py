@@ -71,7 +71,8 @@ def listen(address: str) -> None:
     family, _, _, _, place = socket.getaddrinfo(
         host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    _listener = socket.create_server(place, family=family, backlog=64)
+    # Shared for the seconds in which script/server's old gunicorn and its new one both serve.
+    _listener = socket.create_server(place, family=family, backlog=64, reuse_port=True)
 
 
 def hand_over(environment: dict[str, str]) -> None:

@@ -145,7 +145,7 @@ class Server:
         return [line for line in written if request_id in {"", line.get("request_id")}]
 
 
-def environment(**wanted: str) -> dict[str, str]:
+def _environment(**wanted: str) -> dict[str, str]:
     """Of a server in front of the test database, small enough to be filled up."""
     database = connection.settings_dict
     user, password = (quote(database[name], safe="") for name in ("USER", "PASSWORD"))
@@ -166,7 +166,7 @@ def environment(**wanted: str) -> dict[str, str]:
 
 
 @contextmanager
-def committed() -> Iterator[tuple[User, Terminal]]:
+def _committed() -> Iterator[tuple[User, Terminal]]:
     """A user and a terminal that other processes see, too; gone afterwards with all they made."""
     try:
         organization = OrganizationFactory()
@@ -182,7 +182,7 @@ def committed() -> Iterator[tuple[User, Terminal]]:
 
 
 @contextmanager
-def running(
+def _running(
     listener: socket.socket, log: Path, **wanted: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """gunicorn on `listener`, whose environment has what is `wanted` besides."""
@@ -192,7 +192,7 @@ def running(
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment(**wanted),
+            env=_environment(**wanted),
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -210,9 +210,9 @@ def server(django_db_setup, django_db_blocker, tmp_path_factory) -> Iterator[Ser
     log = tmp_path_factory.mktemp("server") / "log"
     with (
         django_db_blocker.unblock(),
-        committed() as (user, terminal),
+        _committed() as (user, terminal),
         socket.create_server(("127.0.0.1", 0)) as listener,
-        running(listener, log),
+        _running(listener, log),
     ):
         token = str(tokens_for(user).access_token)
         server = Server(listener.getsockname(), log, user.organization, user, terminal, token)

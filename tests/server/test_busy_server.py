@@ -19,7 +19,7 @@ from core.api.tokens import tokens_for
 from core.postgres.ownership import as_owner
 from core.serving.worker import OVERLOADED_FOR_S
 from tests.core.test_embedded import eventually
-from tests.server.conftest import Server, committed, environment, running
+from tests.server.conftest import Server, _committed, _environment, _running
 from tests.server.proxy import Proxy
 
 pytestmark = [pytest.mark.server, pytest.mark.django_db]
@@ -53,11 +53,11 @@ def server(django_db_setup, django_db_blocker, tmp_path_factory, proxies) -> Ite
     log = tmp_path_factory.mktemp("busy") / "log"
     with (
         django_db_blocker.unblock(),
-        committed() as (user, terminal),
+        _committed() as (user, terminal),
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
         wanted = HURRY | through(proxies)
-        with running(listener, log, **wanted) as process:
+        with _running(listener, log, **wanted) as process:
             token = str(tokens_for(user).access_token)
             server = Server(listener.getsockname(), log, user.organization, user, terminal, token)
             server.process = process
@@ -76,7 +76,7 @@ def recovered(server: Server) -> None:
 
 def through(proxies: tuple[Proxy, Proxy]) -> dict[str, str]:
     database, cache = proxies
-    url = environment()["DATABASE_URL"]
+    url = _environment()["DATABASE_URL"]
     before, _, name = url.rpartition("/")
     who = before.rpartition("@")[0]
     location = settings.CACHES["default"]["LOCATION"]
@@ -244,9 +244,9 @@ class TestTheEnd:
         self, django_db_setup, django_db_blocker, tmp_path, transactional_db
     ):
         with (
-            committed() as (user, terminal),
+            _committed() as (user, terminal),
             socket.create_server(("127.0.0.1", 0)) as listener,
-            running(listener, tmp_path / "log", DRAIN_S="1.5", **HURRY) as process,
+            _running(listener, tmp_path / "log", DRAIN_S="1.5", **HURRY) as process,
         ):
             address, token = listener.getsockname(), str(tokens_for(user).access_token)
             listener.close()  # ours would keep the door open
