@@ -34,7 +34,7 @@ def refuse_too_many(workers: int) -> None:
     pool = settings.DATABASES["default"]["OPTIONS"].get("pool")
     if pool is None:
         return
-    each = pool["max_size"] + 1  # one for the health checks
+    each = pool["max_size"] + 2  # for the health checks, and to hear what the cache forgets
     room = _room()
     if room is None:
         log.warning("database_away", consequence="its max_connections is not checked")

@@ -202,9 +202,9 @@ class TestRoom:
         return int(room)
 
     def test_is_what_max_connections_leaves(self, pool_of, room):
-        pool_of(room // 2 - 1)
+        pool_of(room // 2 - 2)
         refuse_too_many(2)
-        pool_of(room // 2)
+        pool_of(room // 2 - 1)
         with pytest.raises(Unsafe, match=rf"PostgreSQL has room for {room}: lower DB_POOL_SIZE"):
             refuse_too_many(2)
 
