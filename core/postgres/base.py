@@ -9,6 +9,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from core import deadlines
 from core.postgres.ownership import is_apart, owner_of
+from core.postgres.schema import DatabaseSchemaEditor
 
 CHECK_S = 2.0  # a connection that says nothing for so long is a dead one
 LEFT_ALONE_S = 0.3
@@ -36,6 +37,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """
 
     creation_class = DatabaseCreation
+    SchemaEditorClass = DatabaseSchemaEditor
     # By alias: until when nobody waits for the pool. Shared by the threads, as the pools are.
     _away_until: ClassVar[dict[str, float]] = {}
 
