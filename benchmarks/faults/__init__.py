@@ -1,0 +1,1 @@
+"""Break what Dockside leans on, and measure what its callers notice."""
