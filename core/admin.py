@@ -32,7 +32,7 @@ from core.admin_cache import EmptiesAllCaches
 from core.database_errors import refusal_of
 from core.errors import NotFound, Refusal
 from core.fields import NotesField
-from core.forms import ClockInput, DayInput, KnownAutocomplete, ServiceForm
+from core.forms import ClockInput, DayInput, KnownAutocomplete, RegistryForm, ServiceForm
 from core.models import Organization, TenantModel, User
 from core.querysets import TenantQuerySet
 from core.roles import Act, may
@@ -291,6 +291,17 @@ class TenantAdmin(HouseAdmin):
         for held in queryset.locked():
             self.delete(held)
         judge_now()
+
+
+class RegistryAdmin(TenantAdmin):
+    """What two people may edit at once: the second is told what the first has changed."""
+
+    form = RegistryForm
+
+    def update(self, request: HttpRequest, obj: Any, form: ServiceForm) -> Model:
+        held = self.hold(request, obj)
+        cast(RegistryForm, form).keep_others_words(held)
+        return services.update(held, form.columns())
 
 
 class NewUserForm(UserCreationForm, ServiceForm):

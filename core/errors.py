@@ -72,6 +72,13 @@ class StaleVersion(Conflict):
         )
 
 
+class ChangedMeanwhile(Conflict):
+    """Somebody else has changed the row since the caller looked at it."""
+
+    def __init__(self) -> None:
+        super().__init__("Somebody else has changed it meanwhile.")
+
+
 class RuleBroken(Refusal):
     """Fields or their combination break a rule."""
 

@@ -7,12 +7,13 @@ from django import forms
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import ValidationError
 from django.forms.models import construct_instance
+from django.utils.html import format_html
 from unfold.forms import AuthenticationForm
 from unfold.widgets import INPUT_CLASSES
 
-from core import text
+from core import history, text
 from core.constraints import broken_rules
-from core.errors import FieldError, RateLimited, Refusal, in_words
+from core.errors import ChangedMeanwhile, FieldError, RateLimited, Refusal, in_words
 
 
 class SignInForm(AuthenticationForm):
@@ -112,3 +113,54 @@ class ServiceForm(forms.ModelForm):
     def tell_refusal(self, refusal: Refusal) -> None:
         for told in refusal.errors or [FieldError(None, refusal.code, refusal.detail)]:
             self.tell(told)
+
+
+def shown(row: Any, name: str) -> str:
+    """The field `name` of a row, as people read it."""
+    field: Any = row._meta.get_field(name)
+    value: Any = getattr(row, name)
+    if field.choices:
+        value = dict(field.flatchoices).get(value)
+    elif isinstance(value, bool):
+        value = "yes" if value else "no"
+    return "nothing" if value in (None, "") else str(value)
+
+
+class RegistryForm(ServiceForm):
+    """A form that knows how old what it shows is: two people may have opened it.
+
+    Rows of the registry have no version; their `updated_at` never comes twice.
+    """
+
+    seen_at = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.instance._state.adding:
+            self.initial["seen_at"] = self.instance.updated_at.isoformat()
+
+    def keep_others_words(self, held: Any) -> None:
+        """Raise ChangedMeanwhile if `held` is not what the form was opened with."""
+        if self.cleaned_data["seen_at"] != held.updated_at.isoformat():
+            raise ChangedMeanwhile
+
+    def tell_refusal(self, refusal: Refusal) -> None:
+        if not isinstance(refusal, ChangedMeanwhile):
+            super().tell_refusal(refusal)
+            return
+        model = type(self.instance)
+        events = history.events_of(model).objects.filter(pgh_obj=self.instance.pk)
+        newest = events.order_by("-pgh_id").first()
+        source = (newest and newest.pgh_context) or {}
+        who = (source.get("by") or {}).get("name") or "Somebody"
+        self.add_error(None, format_html(CHANGED_MEANWHILE, who, source.get("door", "database")))
+        now = model._base_manager.get(pk=self.instance.pk)
+        for name in self.changed_data:
+            if name != "seen_at":
+                self.tell(FieldError(name, "stale", f"Now: {shown(now, name)}"))
+
+
+CHANGED_MEANWHILE = (
+    "{} ({}) has changed this since you opened it, so nothing was saved. What it says now stands"
+    ' beside your own words. <a href="" class="underline">Open it as it is now</a>'
+)

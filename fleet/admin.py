@@ -3,12 +3,12 @@
 from django.contrib import admin
 from unfold.contrib.filters.admin import BooleanRadioFilter
 
-from core.admin import TenantAdmin
+from core.admin import RegistryAdmin
 from core.admin_cache import EmptiesOwnCache
 from fleet.models import Driver, Trailer, Truck
 
 
-class FleetAdmin(EmptiesOwnCache, TenantAdmin):
+class FleetAdmin(EmptiesOwnCache, RegistryAdmin):
     list_filter = [("is_active", BooleanRadioFilter)]
     list_select_related = ["organization"]
     search_fields = ["name"]

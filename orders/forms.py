@@ -3,18 +3,21 @@
 from typing import Any
 
 from django import forms
-from django.utils.safestring import mark_safe
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from core.errors import FieldError, Refusal, StaleVersion
-from core.forms import ServiceForm
+from core.forms import ServiceForm, shown
+from orders import history
 from orders.legs import LEGS, Leg
 from orders.models import Order
 
-CHANGED_MEANWHILE = mark_safe(
+CHANGES_TOLD = 5  # the newest of them
+CHANGED_MEANWHILE = (
     "Somebody else has changed this order since you opened it, so nothing was saved. "
     "What it says now stands beside your own words. "
-    '<a href="" class="underline">Open it as it is now</a>'
+    '<a href="" class="underline">Open it as it is now</a>{}'
 )
 
 
@@ -29,17 +32,6 @@ def _labels(leg: Leg) -> dict[str, str]:
             for name, detail in zip(part.typed, details, strict=True)
         }
     return labels
-
-
-def shown(order: Order, name: str) -> str:
-    """The field `name` of an order, as people read it."""
-    field: Any = Order._meta.get_field(name)
-    value: Any = getattr(order, name)
-    if field.choices:
-        value = dict(field.flatchoices).get(value)
-    elif isinstance(value, bool):
-        value = "yes" if value else "no"
-    return "nothing" if value in (None, "") else str(value)
 
 
 class OrderForm(ServiceForm):
@@ -63,11 +55,34 @@ class OrderForm(ServiceForm):
             super().tell_refusal(refusal)
 
     def _tell_what_is_there_now(self) -> None:
-        self.add_error(None, CHANGED_MEANWHILE)
+        self.add_error(None, format_html(CHANGED_MEANWHILE, self._who_changed_what()))
         now = Order.objects.with_details().get(pk=self.instance.pk)
         for name in self.changed_data:
             if name != "seen_version":
                 self.tell(FieldError(name, "stale", f"Now: {shown(now, name)}"))
+
+    def _who_changed_what(self) -> SafeString:
+        """A list of what happened since the form was opened, newest first."""
+        seen = self.cleaned_data.get("seen_version") or 0
+        since = history.EVENTS.objects.filter(pgh_obj=self.instance.pk, version__gt=seen)
+        happened = history.entries(since.order_by("-pgh_id")[:CHANGES_TOLD])
+        return format_html(
+            "<ul>{}</ul>",
+            format_html_join(
+                "",
+                "<li>{} by {} ({}), {} UTC: {}</li>",
+                (
+                    (
+                        entry.action.capitalize(),
+                        entry.by.name or "nobody known",
+                        entry.door,
+                        f"{entry.at:%H:%M:%S}",
+                        "; ".join(change.text for change in entry.changes),
+                    )
+                    for entry in happened
+                ),
+            ),
+        )
 
 
 class CancelForm(forms.Form):

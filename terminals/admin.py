@@ -9,7 +9,7 @@ from unfold.contrib.filters.admin import BooleanRadioFilter
 from unfold.forms import PaginationInlineFormSet
 from unfold.widgets import UnfoldAdminSelect2Widget
 
-from core.admin import HouseAdmin, RoleMixin, TenantAdmin
+from core.admin import HouseAdmin, RegistryAdmin, RoleMixin
 from core.admin_cache import EmptiesOwnCache
 from core.fields import ZoneField
 from core.models import User
@@ -40,7 +40,7 @@ class StaffInline(RoleMixin, TabularInline):
 
 
 @admin.register(Terminal)
-class TerminalAdmin(EmptiesOwnCache, TenantAdmin):
+class TerminalAdmin(EmptiesOwnCache, RegistryAdmin):
     list_display = ["name", "account_code", "timezone", "is_active"]
     list_filter = [("is_active", BooleanRadioFilter)]
     list_select_related = ["organization"]

@@ -65,4 +65,4 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
                 cursor.execute(_INVALID, [name])
                 if cursor.rowcount:
                     self.execute(f"DROP INDEX CONCURRENTLY {name}")
-        super().add_index(model, index, concurrently=concurrently)  # type: ignore[call-arg]
+        super().add_index(model, index, concurrently=concurrently)

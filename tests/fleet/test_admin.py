@@ -61,6 +61,19 @@ class TestForms:
 
 
 class TestLists:
+    def test_overwrite_nobody_and_say_who_changed_what(self, client, api, dispatcher):
+        driver = DriverFactory(organization=dispatcher.organization, name="Ola")
+        page = f"{DRIVERS}{driver.pk}/change/"
+        opened = client.get(page)
+        api.patch(f"/api/v1/drivers/{driver.pk}", {"name": "Ola Nordmann"})
+        refused = client.post(page, as_sent(opened, phone="+4790123456"))
+        errors = errors_of(refused)
+        assert f"{dispatcher.username} (api) has changed this" in errors.pop("__all__")[0]
+        assert errors == {"name": ["Now: Ola Nordmann"], "phone": ["Now: nothing"]}
+        driver.refresh_from_db()
+        assert (driver.name, driver.phone) == ("Ola Nordmann", "")
+        assert client.post(page, as_sent(client.get(page), name="Kari")).status_code == 302
+
     def test_find_a_plate_however_it_is_written(self, client, dispatcher):
         for plate in ("AB12345", "CD67890"):
             TruckFactory(license_plate=plate, organization=dispatcher.organization)

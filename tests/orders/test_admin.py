@@ -293,6 +293,37 @@ class TestOrderForm:
         fresh = client.get(page_of(order))
         assert client.post(page_of(order), as_sent(fresh, notes="Mine")).status_code == 302
 
+    def test_of_two_editors_the_second_is_told_who_changed_what(
+        self, client, api, order, dispatcher
+    ):
+        """Twenty rounds, in both orders: the API's client first, then the form, and so on."""
+        address, kept = f"/api/v1/orders/{order.pk}", []
+        for number in range(10):
+            opened = client.get(page_of(order))
+            assert api.patch(address, {"notes": f"api {number}"}).status_code == 200
+            refused = client.post(page_of(order), as_sent(opened, notes="Mine", boxes=number))
+            told = text_of(refused)
+            assert f"Changed by {dispatcher.username} (api)" in told
+            assert f"→ api {number}" in told
+            kept.append(f"api {number}")
+
+            opened, version = client.get(page_of(order)), api.get(address).headers["ETag"]
+            sent = as_sent(opened, notes=f"form {number}")
+            assert client.post(page_of(order), sent).status_code == 302
+            late = api.patch(address, {"notes": "Mine"}, headers={"If-Match": version})
+            assert late.status_code == 412
+            kept.append(f"form {number}")
+        order.refresh_from_db()
+        assert (order.notes, order.boxes, order.version) == (kept[-1], None, 21)
+        written = Order.pgh_event_model.objects.filter(pgh_obj=order.pk).order_by("pgh_id")
+        assert [event.notes for event in written[1:]] == kept
+
+    def test_shows_what_others_wrote_as_text(self, client, order):
+        opened = client.get(page_of(order))
+        Order.objects.filter(pk=order.pk).update(notes="<script>alert(1)</script>")
+        refused = client.post(page_of(order), as_sent(opened, notes="Mine"))
+        assert "<script>alert(1)" not in refused.content.decode()
+
     def test_takes_no_change_without_the_version_it_was_opened_with(self, client, order):
         for version in ("", "two", "0"):
             sent = as_sent(client.get(page_of(order)), notes="Mine", seen_version=version)
