@@ -178,6 +178,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "requirements": requirements_follow_pyproject,
     "production settings": production_settings_are_safe,
     "migrations complete": lambda: run(*MANAGE, "makemigrations", "--check", "--dry-run"),
+    "migrations beside work": lambda: python("script/migration_lint.py"),
     "migrations both ways": migrations_go_both_ways,
     "OpenAPI": description_is_valid,
     "Dockerfile": lambda: run(PROGRAMS / "hadolint", "Dockerfile"),

@@ -118,13 +118,13 @@ def long_request(stack: Stack, server: Server, seconds: float) -> Iterator[list[
             connection.execute("DROP TRIGGER fault_sleep ON orders_order")
 
 
-def stop(stack: Stack, bars: Bars) -> None:
-    """R30: TERM while a request of five seconds runs and others keep coming."""
+def stop(stack: Stack, bars: Bars, duration: float = 5.0) -> None:
+    """R30: TERM while a request of so many seconds runs and others keep coming."""
     with stack.server() as server:
         server.ask_all(*reads(stack, 16), at_once=8)
         bars.doing("the server is stopped")
         with (
-            long_request(stack, server, 5) as answers,
+            long_request(stack, server, duration) as answers,
             Load(server.client(), 20, normal_day(stack.world, one_shot=True)) as load,
         ):
             time.sleep(1)
@@ -132,7 +132,7 @@ def stop(stack: Stack, bars: Bars) -> None:
             os.kill(server.pid, signal.SIGTERM)
             code = server.process.wait(60) if server.process else None
             took = time.monotonic() - began
-        bars.exactly("R30", "a request of 5 s in flight", answers[0].status, 201)
+        bars.exactly("R30", f"a request of {duration:.0f} s in flight", answers[0].status, 201)
         bars.at_most("R30", "seconds to the end", took, 30, "s")
         bars.exactly("R30", "exit code", code, 0)
         half = load.tally.where(lambda answer: "middle" in answer.error)
