@@ -178,19 +178,14 @@ def pool_exhausted(stack: Stack, bars: Bars) -> None:
 def connections_used_up(stack: Stack, bars: Bars) -> None:
     """R22: PostgreSQL gives this role fewer connections than the server wants."""
     allowed = 8
-    with stack.sql() as connection:
-        connection.execute(f"ALTER ROLE dockside CONNECTION LIMIT {allowed}")
-    try:
-        with stack.server(DB_POOL_SIZE="2", DB_POOL_OVERFLOW="20") as server:
+    with stack.server(DB_POOL_SIZE="2", DB_POOL_OVERFLOW="20") as server:
+        with at_most_connections(stack, allowed):
             bars.doing("twice as many requests as connections")
             tally = server.ask_all(*reads(stack, 200), at_once=2 * allowed)
-            faults = tally.neither_good_nor_shed
-            what = f"neither 200 nor 503 of 200, {2 * allowed} at once"
-            bars.add("R22", what, faults.kinds or 0, "0", ok=not len(faults))
-            bars.at_most("R22", f"the slowest ({tally.kinds})", tally.slowest_s, 2, "s")
-    finally:
-        with stack.sql() as connection:
-            connection.execute("ALTER ROLE dockside CONNECTION LIMIT -1")
+        faults = tally.neither_good_nor_shed
+        what = f"neither 200 nor 503 of 200, {2 * allowed} at once"
+        bars.add("R22", what, faults.kinds or 0, "0", ok=not len(faults))
+        bars.at_most("R22", f"the slowest ({tally.kinds})", tally.slowest_s, 2, "s")
     bars.doing("a pool larger than PostgreSQL allows")
     refused = "it started"
     try:
@@ -199,6 +194,18 @@ def connections_used_up(stack: Stack, bars: Bars) -> None:
     except RuntimeError as error:
         refused = "refused" if "DB_POOL" in str(error) else "failed without saying why"
     bars.exactly("R22", "a start with 2 × 210 connections of 150", refused, "refused")
+
+
+@contextlib.contextmanager
+def at_most_connections(stack: Stack, count: int) -> Iterator[None]:
+    """The server's role gets no more than so many; those that it has stay."""
+    with stack.sql() as connection:
+        connection.execute(f"ALTER ROLE dockside CONNECTION LIMIT {count}")
+    try:
+        yield
+    finally:
+        with stack.sql() as connection:
+            connection.execute("ALTER ROLE dockside CONNECTION LIMIT -1")
 
 
 @contextlib.contextmanager

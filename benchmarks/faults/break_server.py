@@ -275,8 +275,8 @@ def skew(stack: Stack, bars: Bars, honest: Server, library: str) -> None:
     bars.exactly(
         "R28", "clock -1h: updated_at went on", changed["updated_at"] > first["updated_at"], True
     )
-    newest = [order["id"] for order in page]
-    bars.exactly("R28", "clock -1h: newest first by cursor", newest, [later["id"], first["id"]])
+    newest = [order["id"] for order in page] == [later["id"], first["id"]]
+    bars.exactly("R28", "clock -1h: newest first by cursor", newest, True)
 
 
 PROGRAMS = {

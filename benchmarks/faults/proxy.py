@@ -107,6 +107,7 @@ class Proxy:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # until what was closed is closed
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -115,6 +116,9 @@ class Proxy:
             writer.close()
             return
         both = {writer, far_writer}
+        if task := asyncio.current_task():
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         self._writers |= both
         there = self._loop.create_task(self._pump(reader, far_writer, delayed=False))
         back = self._loop.create_task(self._pump(far_reader, writer, delayed=True))
