@@ -110,15 +110,18 @@ class Proxy:
         await asyncio.sleep(0.01)  # until what was closed is closed
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if task := asyncio.current_task():
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         try:
             far_reader, far_writer = await asyncio.open_connection(*self.target)
         except OSError:
             writer.close()
             return
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
         both = {writer, far_writer}
-        if task := asyncio.current_task():
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
         self._writers |= both
         there = self._loop.create_task(self._pump(reader, far_writer, delayed=False))
         back = self._loop.create_task(self._pump(far_reader, writer, delayed=True))
