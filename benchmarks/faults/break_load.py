@@ -82,14 +82,15 @@ def overload(stack: Stack, bars: Bars, duration: float = 20.0) -> None:
     """R33: three times the rate at which p99 first passes 300 ms."""
     with stack.server() as server:
         run_load(server.client(), 20, 3, normal_day(stack.world))
-        rate, peak = 20.0, 0.0
+        rate, peak, slow = 20.0, 0.0, 0
         while True:
             bars.doing(f"looking for the peak: {rate:.0f} requests a second")
             tally = run_load(server.client(), rate, 5, normal_day(stack.world))
             peak = max(peak, quickly(tally, 5))
-            if tally.ms(0.99) > 300 or rate > 2000:
+            slow = slow + 1 if tally.ms(0.99) > 300 else 0
+            if slow == 2 or rate > 2000:  # once may be somebody else's work on this machine
                 break
-            rate *= 1.3
+            rate *= 1.0 if slow else 1.3
         bars.note("R33", f"p99 passes 300 ms at {rate:.0f} requests a second; peak {peak:.0f}")
         bars.doing(f"{3 * rate:.0f} requests a second")
         tally = run_load(server.client(), 3 * rate, duration, normal_day(stack.world))

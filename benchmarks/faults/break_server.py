@@ -13,11 +13,12 @@ from typing import Any
 
 from benchmarks.faults.break_database import lost, own, reads
 from benchmarks.faults.load import Answer, Client, Load, Tally, ask
-from benchmarks.faults.processes import seconds_until
+from benchmarks.faults.processes import open_files, seconds_until
 from benchmarks.faults.report import Bars
 from benchmarks.faults.stack import Server, Stack, is_running
 from benchmarks.faults.traffic import Request, normal_day, post
 
+POOL = 20  # DB_POOL_SIZE
 LEFT_OPEN = """
 SELECT count(*) FROM pg_stat_activity WHERE usename = 'dockside'
 AND state LIKE 'idle in transaction%' AND state_change < now() - interval '5 s'
@@ -36,7 +37,7 @@ def worker_killed(stack: Stack, bars: Bars, count: int = 50) -> None:
                 os.kill(random.choice(server.workers), signal.SIGKILL)
                 down = seconds_until(lambda: answers_at_once(server), 20)
                 most_down = max(most_down, down)
-                seconds_until(lambda: len(server.workers) == 2, 20)
+                seconds_until(lambda: all_serve(server), 60)
         tally = load.tally
         faults = tally.neither_good_nor_shed
         limit = threads * count
@@ -47,6 +48,13 @@ def worker_killed(stack: Stack, bars: Bars, count: int = 50) -> None:
         bars.exactly("R24", "acknowledged orders lost", lost(stack, tally), 0)
         time.sleep(6)
         bars.exactly("R24", "transactions left open", stack.count(LEFT_OPEN), 0)
+
+
+def all_serve(server: Server) -> bool:
+    """Whether there are two workers, each with its connections to PostgreSQL."""
+    with contextlib.suppress(OSError):
+        return [open_files(worker) > POOL for worker in server.workers] == [True, True]
+    return False
 
 
 def answers_at_once(server: Server) -> bool:

@@ -104,6 +104,8 @@ class Proxy:
                 writer.close()
 
     async def _forget(self) -> None:
+        await asyncio.sleep(0.05)  # who was let in just before has a task by now
+        await self._end(abruptly=True)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -92,6 +92,7 @@ class Stack:
         return {
             **{name: value for name, value in os.environ.items() if name not in left_out},
             "DATABASE_URL": self.database_url,
+            "DATABASE_OWNER_URL": self.postgres.owner_url() if self.postgres else "",
             "REDIS_URL": self.valkey.url(self.valkey.port),
             "SECRET_KEY": self.secret_key,
             "DATA_DIR": str(self.folder),
@@ -118,12 +119,13 @@ class Stack:
 
     @contextlib.contextmanager
     def sql(self) -> Iterator["psycopg.Connection[Any]"]:
-        """A connection beside the server's, a superuser's where the PostgreSQL is ours."""
+        """A connection beside the server's: a superuser's of our PostgreSQL, or the owner's."""
         if self.postgres is not None:
             with self.postgres.superuser(self.postgres.port, "dockside") as connection:
                 yield connection
         else:
-            with psycopg.connect(self.database_url, autocommit=True) as connection:
+            url = os.environ.get("DATABASE_OWNER_URL") or self.database_url
+            with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute("SET dockside.everyone = 'on'")
                 yield connection
 

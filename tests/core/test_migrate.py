@@ -13,12 +13,20 @@ from django.db import OperationalError, connection, models
 
 from core import patience
 from core.database_errors import sqlstate
+from core.postgres.ownership import as_owner
 from core.postgres.schema import LOCK_TIMEOUT_MS, impatient
 from terminals.models import Terminal
 from tests.core.factories import OrganizationFactory
 from tests.terminals.factories import TerminalFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def owner(transactional_db: None) -> Iterator[None]:
+    with as_owner():
+        yield
+
 
 TABLE = Terminal._meta.db_table
 INDEX = models.Index(fields=["timezone"], name="terminals_of_a_test")
