@@ -201,6 +201,7 @@ DATABASES["default"] |= {
         "keepalives_interval": 2,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
+        "prepare_threshold": 0,  # concerns only `core.postgres.base.prepared_cursor`
         "options": " ".join(f"-c {name}={value}" for name, value in _guards.items()),
         **(
             {

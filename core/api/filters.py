@@ -150,7 +150,16 @@ REPEATABLE = (filters.MultipleChoiceFilter, filters.AllValuesMultipleFilter)
 
 
 class StrictFilterSet(filters.FilterSet):
-    """Filters that may not contradict themselves: one value each, no range backwards."""
+    """Filters that may not contradict themselves: one value each, no range backwards.
+
+    Only those that the query names are made at all: copying two dozen filters and their form's
+    fields costs more than the list that they would not change.
+    """
+
+    def __init__(self, data: Any = None, *args: Any, **kwargs: Any) -> None:
+        every: dict[str, Any] = vars(type(self))["base_filters"]
+        self.base_filters = {name: every[name] for name in every if name in (data or ())}
+        super().__init__(data, *args, **kwargs)
 
     def is_valid(self) -> bool:
         valid = super().is_valid()
@@ -200,9 +209,10 @@ class StrictFilterBackend(filters.DjangoFilterBackend):
     """django-filter, with refusals in the contract's form."""
 
     def filter_queryset(self, request: Any, queryset: Any, view: Any) -> Any:
-        filterset = self.get_filterset(request, queryset, view)
-        if filterset is None:
+        kind = self.get_filterset_class(view, queryset)
+        if kind is None or not any(name in request.query_params for name in kind.base_filters):
             return queryset
+        filterset: Any = self.get_filterset(request, queryset, view)
         if not filterset.is_valid():
             from rest_framework.exceptions import ValidationError as Invalid
 

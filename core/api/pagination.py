@@ -109,7 +109,21 @@ class ContractPagination(BasePagination):
     # ------------------------------------------------------------------------------ the request
 
     def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> list[Any]:
-        self.request, self.view = request, view
+        """The page's rows as instances."""
+        return self._page(queryset, request, view, lambda rows: rows)
+
+    def positions(self, queryset: Any, request: Any, view: Any) -> list[Any]:
+        """Where the page's rows stand: the columns that they are sorted by, `id` among them.
+
+        Nothing is joined for rows that other pages show.
+        """
+        names = [key.name for key in view.sorting]
+        return self._page(
+            queryset, request, view, lambda rows: rows.values_list(*names, named=True)
+        )
+
+    def _page(self, queryset: Any, request: Any, view: Any, taking: Any) -> list[Any]:
+        self.request, self.view, self.taking = request, view, taking
         given = request.query_params
         for name in self.parameters:
             if len(given.getlist(name)) > 1:
@@ -145,7 +159,9 @@ class ContractPagination(BasePagination):
         total = queryset.order_by().values("pk")[: MAX_COUNTED + 1].count()
         if total <= FEW:
             queryset = self._picked(queryset)
-        rows = list(queryset[start : start + self.per_page]) if start < total else []
+        rows = []
+        if start < total:
+            rows = list(self.taking(queryset)[start : start + self.per_page])
         exact = total <= MAX_COUNTED
         total = min(total, MAX_COUNTED)
         more = (page + 1) * self.per_page <= MAX_COUNTED and page * self.per_page < total
@@ -183,7 +199,7 @@ class ContractPagination(BasePagination):
         wanted = self.per_page + 1
         rows: list[Any] = []
         for condition in rows_after(walked, values, queryset.model) if values else [Q()]:
-            rows += queryset.filter(condition)[: wanted - len(rows)]
+            rows += self.taking(queryset.filter(condition))[: wanted - len(rows)]
             if len(rows) == wanted:
                 break
         more = len(rows) == wanted

@@ -25,6 +25,7 @@ from core.api import cached, limited
 from core.api.filters import StrictFilterBackend
 from core.api.ordering import Key, StrictOrdering
 from core.api.pagination import ContractPagination
+from core.api.rows import Rows
 from core.api.serializers import InputSerializer
 from core.database_errors import is_retryable
 from core.errors import NotFound
@@ -143,7 +144,13 @@ class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
     ordering_fields: ClassVar[tuple[str, ...]]
     ordering: ClassVar[tuple[str, ...]]
     sorting: list[Key]
+    listed: ClassVar[Rows]  # what `serializer_class` says, made by SQL
     input_class: ClassVar[type[InputSerializer]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "serializer_class" in vars(cls):
+            cls.listed = Rows(vars(cls)["serializer_class"])
 
     def known_parameters(self) -> frozenset[str]:
         if self.action != "list":
@@ -167,18 +174,32 @@ class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
         Raises:
             NotFound: nothing has this id, or it is somebody else's.
         """
-        from django.core.exceptions import ValidationError as NoId
-
         try:
-            key = text.identifier(self.kwargs["id"])
-        except NoId:
-            raise NotFound from None
-        try:
-            thing = rows.get(pk=key)
+            thing = rows.get(pk=self._key())
         except rows.model.DoesNotExist:
             raise NotFound from None
         self.refuse_unknown_parameters()
         return thing
+
+    def _key(self) -> Any:
+        from django.core.exceptions import ValidationError as NoId
+
+        try:
+            return text.identifier(self.kwargs["id"])
+        except NoId:
+            raise NotFound from None
+
+    def shown(self, rows: Rows) -> tuple[Any, ...]:
+        """The thing that the address names, as `rows` makes it: what is beside, and its JSON.
+
+        Raises:
+            NotFound, ValidationError: as for `get_object`.
+        """
+        found = rows.one(self.get_queryset().filter(pk=self._key()))
+        if found is None:
+            raise NotFound
+        self.refuse_unknown_parameters()
+        return found
 
     def permission_denied(self, request: Any, *args: Any, **kwargs: Any) -> Never:
         """401, 404, 403: that something is not yours to do tells only of what is yours to see."""
@@ -187,8 +208,15 @@ class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
         super().permission_denied(request, *args, **kwargs)
 
     def list(self, request: Any) -> Response:
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+        return Response(self.page())
+
+    def page(self) -> dict[str, Any]:
+        """The page that the query asks for, as the renderer takes it: its rows are JSON already."""
+        found = self.filter_queryset(self.get_queryset())
+        pages: Any = self.paginator
+        positions = pages.positions(found, self.request, self)
+        rows = self.listed.page([position.id for position in positions])
+        return {"data": rows, **pages.envelope}
 
     def created(self, thing: Any, serializer: BaseSerializer[Any]) -> Response:
         """201, with the address of what was made."""
@@ -216,7 +244,8 @@ class RegistryViewSet(ContractViewSet):
         return cached.answer(self, self._read)
 
     def _read(self, request: Any) -> Response:
-        return Response(self.get_serializer(self.get_object()).data)
+        (thing,) = self.shown(self.listed)
+        return Response(thing)
 
     def create(self, request: Any) -> Response:
         services.home_of(request.user)  # whoever has none is told so before anything of the body

@@ -4,7 +4,7 @@ import time
 from typing import Any, ClassVar
 
 import psycopg
-from django.db.backends.postgresql import base, creation
+from django.db.backends.postgresql import base, creation, operations
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from core import deadlines
@@ -24,6 +24,31 @@ class DatabaseCreation(creation.DatabaseCreation):
         return (owner_of(self.connection) if is_apart() else self.connection)._nodb_cursor()
 
 
+class PreparedCursor(psycopg.Cursor[Any]):
+    """A cursor whose statements PostgreSQL plans once per connection, not each time."""
+
+    def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
+        return super().execute(query, params, **{"prepare": True, **kwargs})
+
+
+def prepared_cursor(connection: Any) -> Any:
+    """A cursor for statements whose text stays the same; their values are bound by the server.
+
+    The ORM's own statements are not prepared: their text differs with what is asked for, and a plan
+    that fits every value of a filter fits none of them well.
+    """
+    connection.ensure_connection()
+    return connection._prepare_cursor(PreparedCursor(connection.connection))
+
+
+class DatabaseOperations(operations.DatabaseOperations):
+    def last_executed_query(self, cursor: Any, sql: Any, params: Any) -> Any:
+        """What is shown of a statement; psycopg keeps none whose values the server binds."""
+        if isinstance(cursor, PreparedCursor):
+            return self.compose_sql(sql, params)
+        return super().last_executed_query(cursor, sql, params)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """Django's engine, with a pool that finds out quickly, and connections with a deadline.
 
@@ -37,6 +62,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """
 
     creation_class = DatabaseCreation
+    ops_class = DatabaseOperations
     SchemaEditorClass = DatabaseSchemaEditor
     # By alias: until when nobody waits for the pool. Shared by the threads, as the pools are.
     _away_until: ClassVar[dict[str, float]] = {}

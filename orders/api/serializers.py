@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.db.models import IntegerField, JSONField, Value
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -18,6 +19,7 @@ from core.api.fields import (
     OneOfField,
     TextField,
 )
+from core.api.rows import Computed
 from core.api.serializers import InputSerializer
 from core.errors import FieldError
 from fleet.api.serializers import DriverBrief, TrailerBrief, TruckBrief
@@ -26,6 +28,28 @@ from terminals.api.serializers import TerminalBrief
 
 _LEG = ["date", "time", "driver", "truck", "trailer"]
 _TYPED = ["driver_name", "driver_phone", "truck_plate", "trailer_plate"]
+
+
+@extend_schema_field({"type": "integer", "minimum": 0})
+class DocumentsCount(Computed):
+    """How many documents an order has."""
+
+    expression = Value(0, output_field=IntegerField())
+
+    @classmethod
+    def value_of(cls, instance: Order) -> int:
+        return 0
+
+
+@extend_schema_field({"type": "array", "items": {"type": "object"}, "maxItems": 0})
+class Documents(Computed):
+    """The documents of an order."""
+
+    expression = Value([], output_field=JSONField())
+
+    @classmethod
+    def value_of(cls, instance: Order) -> list[Any]:
+        return []
 
 
 class OrderOut(serializers.ModelSerializer[Order]):
@@ -39,7 +63,7 @@ class OrderOut(serializers.ModelSerializer[Order]):
     etd_driver = DriverBrief(allow_null=True)
     etd_truck = TruckBrief(allow_null=True)
     etd_trailer = TrailerBrief(allow_null=True)
-    documents_count = serializers.SerializerMethodField()
+    documents_count = DocumentsCount()
 
     class Meta:
         model = Order
@@ -67,22 +91,15 @@ class OrderOut(serializers.ModelSerializer[Order]):
         ]
         read_only_fields = fields
 
-    def get_documents_count(self, order: Order) -> int:
-        return 0
-
 
 class OrderDetailOut(OrderOut):
     """An order by itself."""
 
-    documents = serializers.SerializerMethodField()
+    documents = Documents()
 
     class Meta(OrderOut.Meta):
         fields = [*OrderOut.Meta.fields, "documents"]
         read_only_fields = fields
-
-    @extend_schema_field({"type": "array", "items": {"type": "object"}, "maxItems": 0})
-    def get_documents(self, order: Order) -> list[Any]:
-        return []
 
 
 def _optional(kind: Any, **kwargs: Any) -> Any:

@@ -8,6 +8,7 @@ from rest_framework.decorators import action
 from rest_framework.response import Response
 
 from core.api.conditions import etag, expected_versions, is_known
+from core.api.rows import Rows
 from core.api.schema import IF_MATCH, IF_NONE_MATCH, problems, registry_schema, tag
 from core.api.views import ContractViewSet
 from core.roles import Act
@@ -53,6 +54,7 @@ class OrderViewSet(HistoryActions, ContractViewSet):
     resource = "orders.order"
     queryset = Order.objects.all()
     serializer_class = OrderOut
+    detailed = Rows(OrderDetailOut, beside=["version"])
     input_class = OrderInput
     filterset_class = OrderFilter
     ordering_fields = (
@@ -74,10 +76,10 @@ class OrderViewSet(HistoryActions, ContractViewSet):
     def retrieve(self, request: Any, id: str) -> Response:
         if AS_OF.name in request.query_params:
             return self.as_of(request.query_params[AS_OF.name])
-        order = self.get_object()
-        if is_known(request, order.version):
-            return Response(status=304, headers={"ETag": etag(order.version)})
-        return self._answer_with(order)
+        version, order = self.shown(self.detailed)
+        if is_known(request, version):
+            return Response(status=304, headers={"ETag": etag(version)})
+        return Response(order, headers={"ETag": etag(version)})
 
     def create(self, request: Any) -> Response:
         values = OrderInput(data=self.body()).accepted()
