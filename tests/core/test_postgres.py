@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.db import connection, connections
 from django.db.utils import OperationalError
-from psycopg_pool import PoolTimeout, TooManyRequests
+from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from core.postgres import base
 from core.postgres.base import DatabaseWrapper
@@ -47,7 +47,7 @@ def end_every_session() -> int:
     """What a restart of the server does to kept connections; returns how many it ended."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
             " WHERE application_name = %s",
             [NAME],
         )
@@ -142,6 +142,31 @@ class TestPool:
                 cursor.execute("SELECT 1")
         pooled.close()
         assert answer(pooled) == 42
+
+    def test_asks_the_server_only_after_a_while(self, pooled, monkeypatch):
+        asked = []
+        really = ConnectionPool.check_connection
+
+        def check(connection):
+            asked.append(connection)
+            really(connection)
+
+        monkeypatch.setattr(ConnectionPool, "check_connection", check)
+        for _ in range(3 * KEPT):
+            answer(pooled)
+        assert len(asked) <= KEPT  # once for each
+        asked.clear()
+        monkeypatch.setattr(base, "TRUSTED_S", 0.0)
+        for _ in range(KEPT):
+            answer(pooled)
+        assert len(asked) == KEPT
+
+    def test_hears_of_a_hang_up_without_asking(self, pooled):
+        with pooled.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            assert not base.has_news(pooled.connection)
+            end_every_session()
+            assert base.has_news(pooled.connection)
 
     def test_is_not_opened_by_commands_and_tests(self):
         assert "pool" not in settings.DATABASES["default"]["OPTIONS"]
