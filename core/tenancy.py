@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from django.db.transaction import TransactionManagementError
 
 from core import history
+from core.postgres.base import prepared_cursor
 
 log = structlog.stdlib.get_logger("core.tenancy")
 
@@ -33,7 +34,7 @@ def _set(organization: str, everyone: str, source: str | None = None) -> list[st
     """Set all three, and return what they were; the `source` is the present one unless given."""
     if not connection.in_atomic_block:
         raise TransactionManagementError("A tenant is set within a transaction only.")
-    with connection.cursor() as cursor:
+    with prepared_cursor(connection) as cursor:
         given = history.setting() if source is None else source
         cursor.execute(_SET, [organization, everyone, given])
         before = cursor.fetchone()

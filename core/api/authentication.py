@@ -2,8 +2,11 @@
 
 import re
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
+from django.db import connection
+from django.db.models import UUIDField
 from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.authentication import JWTAuthentication
@@ -11,7 +14,8 @@ from rest_framework_simplejwt.tokens import Token
 
 from core import keys, tenancy, text, two_factor
 from core.api.tokens import FAMILY, HOME, Access, home_claim, tokens_for, verified
-from core.models import TokenFamily, User
+from core.models import Organization, TokenFamily, User
+from core.prepared import Given, Prepared
 from core.querysets import with_bound_terminals
 
 __all__ = ["BearerAuthentication", "SessionAuthentication", "tokens_for", "user_of", "verified"]
@@ -32,18 +36,49 @@ def user_of(token: Token) -> User:
             tenancy.enter(text.identifier(home))
         else:
             tenancy.enter_everyone("superuser")
-        user = (
-            with_bound_terminals(User.objects.select_related("organization"))
-            .filter(
-                token_families__in=TokenFamily.objects.live().filter(pk=text.identifier(family))
-            )
-            .get(pk=text.identifier(claim))
-        )
-    except (User.DoesNotExist, ValidationError):
+        user = _signed_in(user=text.identifier(claim), family=text.identifier(family))
+    except ValidationError:
         raise AuthenticationFailed from None
-    if home != home_claim(user) or not user.is_active or not _same_password(token, user):
+    if (
+        user is None
+        or home != home_claim(user)
+        or not user.is_active
+        or not _same_password(token, user)
+    ):
         raise AuthenticationFailed
     return user
+
+
+def _columns(model: Any) -> list[str]:
+    return [field.attname for field in model._meta.concrete_fields]
+
+
+_USER, _HOME = _columns(User), _columns(Organization)
+# Every request asks this.
+_ROW = Prepared(
+    lambda: (
+        with_bound_terminals(User.objects.all())
+        .filter(
+            token_families__in=TokenFamily.objects.live().filter(pk=Given("family", UUIDField())),
+            pk=Given("user", UUIDField()),
+        )
+        .values_list(*_USER, *(f"organization__{name}" for name in _HOME), "bound_terminal_ids")
+    )
+)
+
+
+def _signed_in(*, user: UUID, family: UUID) -> User | None:
+    """The user with the organization and the terminals, unless that sign-in is over."""
+    row = _ROW.first(user=user, family=family)
+    if row is None:
+        return None
+    *columns, bound = row
+    found = User.from_db(connection.alias, _USER, columns[: len(_USER)])
+    if found.organization_id:
+        home = columns[len(_USER) :]
+        found.organization = Organization.from_db(connection.alias, _HOME, home)
+    found.bound_terminal_ids = bound
+    return found
 
 
 def _same_password(token: Token, user: User) -> bool:

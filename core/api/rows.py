@@ -32,11 +32,11 @@ from django.core.exceptions import EmptyResultSet, FieldDoesNotExist, Improperly
 from django.db import connection, models
 from django.db.models import Case, Expression, F, Func, TextField, When
 from django.db.models.functions import Cast
-from psycopg.sql import Literal
 from rest_framework import serializers
 
 from core.api.fields import AmountField
 from core.postgres.base import prepared_cursor
+from core.prepared import text_of
 
 MAX_FIELDS = 50  # PostgreSQL's functions take a hundred arguments
 
@@ -243,7 +243,4 @@ class Rows:
         model: Any = self.serializer.Meta.model
         row = Cast(compiled(self.serializer()), TextField())
         rows = model._base_manager.filter(_IsGiven(F("pk"))).values_list(*names, row)
-        sql, params = rows.query.sql_with_params()
-        # What stays the same becomes part of the text: the values of a statement are bound to it.
-        literals = (Literal(value).as_string().replace("%", "%%") for value in params)
-        return str(sql) % tuple(literals)
+        return text_of(rows)
