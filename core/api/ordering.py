@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.db import connection
 from django.db.models import F
 from django.db.models.expressions import OrderBy
 from rest_framework.exceptions import ErrorDetail, ValidationError
@@ -27,6 +28,12 @@ class Key:
         if self.nullable:
             nulls = {"nulls_last": True} if self.nulls_last else {"nulls_first": True}
         return OrderBy(F(self.name), descending=self.descending, **nulls)
+
+    def as_sql(self, model: Any) -> str:
+        """The same as text, for a statement in which the column has no table."""
+        column = connection.ops.quote_name(model._meta.get_field(self.name).column)
+        nulls = (" NULLS LAST" if self.nulls_last else " NULLS FIRST") if self.nullable else ""
+        return f"{column} {'DESC' if self.descending else 'ASC'}{nulls}"
 
 
 class StrictOrdering(BaseFilterBackend):

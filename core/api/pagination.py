@@ -12,13 +12,13 @@ from django.core import signing
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
 from django.db.models import Q
+from django.db.models.utils import create_namedtuple_class
 from django.utils.http import urlencode
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.response import Response
 
 from core.api.ordering import Key, StrictOrdering
-from core.querysets import Among
 
 MAX_COUNTED = 10_000
 MAX_PER_PAGE = 100
@@ -125,20 +125,17 @@ class ContractPagination(BasePagination):
 
     def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> list[Any]:
         """The page's rows as instances."""
-        return self._page(queryset, request, view, lambda rows: rows)
+        return self._page(queryset, request, view, [])
 
     def positions(self, queryset: Any, request: Any, view: Any) -> list[Any]:
         """Where the page's rows stand: the columns that they are sorted by, `id` among them.
 
         Nothing is joined for rows that other pages show.
         """
-        names = [key.name for key in view.sorting]
-        return self._page(
-            queryset, request, view, lambda rows: rows.values_list(*names, named=True)
-        )
+        return self._page(queryset, request, view, [key.name for key in view.sorting])
 
-    def _page(self, queryset: Any, request: Any, view: Any, taking: Any) -> list[Any]:
-        self.request, self.view, self.taking = request, view, taking
+    def _page(self, queryset: Any, request: Any, view: Any, names: list[str]) -> list[Any]:
+        self.request, self.view, self.names = request, view, names
         given = request.query_params
         for name in self.parameters:
             if len(given.getlist(name)) > 1:
@@ -149,6 +146,9 @@ class ContractPagination(BasePagination):
                 raise _refuse("page", "page-or-cursor", "Either a page or a cursor.")
             return self._cursor_page(queryset, given["cursor"])
         return self._numbered_page(queryset)
+
+    def _taking(self, queryset: Any) -> Any:
+        return queryset.values_list(*self.names, named=True) if self.names else queryset
 
     def _number(self, name: str, default: int, most: int) -> int:
         raw = self.request.query_params.get(name)
@@ -172,11 +172,11 @@ class ContractPagination(BasePagination):
             )
         start = (page - 1) * self.per_page
         total = _count(queryset, MAX_COUNTED + 1)
-        if total <= FEW:
-            queryset = self._picked(queryset)
-        rows = []
-        if start < total:
-            rows = list(self.taking(queryset)[start : start + self.per_page])
+        rows: list[Any] = []
+        if start < total <= FEW and self.names and self._is_filtered():
+            rows = self._few(queryset, start)
+        elif start < total:
+            rows = list(self._taking(queryset)[start : start + self.per_page])
         exact = total <= MAX_COUNTED
         total = min(total, MAX_COUNTED)
         more = (page + 1) * self.per_page <= MAX_COUNTED and page * self.per_page < total
@@ -191,18 +191,29 @@ class ContractPagination(BasePagination):
         }
         return rows
 
-    def _picked(self, queryset: Any) -> Any:
-        """The same few rows, found before they are sorted and joined with anything.
+    def _is_filtered(self) -> bool:
+        return not {*self.parameters, StrictOrdering.parameter}.issuperset(
+            self.request.query_params
+        )
+
+    def _few(self, queryset: Any, start: int) -> list[Any]:
+        """The page of a few rows, all of which are found before they are sorted.
 
         Asked for the first rows in some order, the planner may read all rows in that order, in the
-        hope of meeting enough that pass the filters: endless where only a handful does.
+        hope of meeting enough that pass the filters: endless where only a handful does. It does not
+        look into a subquery with an OFFSET.
         """
-        filters = set(self.request.query_params) - {*self.parameters, StrictOrdering.parameter}
-        if not filters:
-            return queryset
-        keys: list[Key] = self.view.sorting
-        rows = self.view.get_queryset().filter(Among("pk", queryset))
-        return rows.order_by(*(key.expression() for key in keys))
+        rows = self._taking(queryset.order_by())
+        sql, params = rows.query.sql_with_params()
+        order = ", ".join(key.as_sql(queryset.model) for key in self.view.sorting)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT * FROM ({sql} OFFSET 0) AS few"  # noqa: S608
+                f" ORDER BY {order} LIMIT {self.per_page} OFFSET {start}",
+                params,
+            )
+            position = create_namedtuple_class(*self.names)
+            return list(map(position._make, cursor.fetchall()))
 
     # ----------------------------------------------------------------------------------- cursors
 
@@ -214,7 +225,7 @@ class ContractPagination(BasePagination):
         wanted = self.per_page + 1
         rows: list[Any] = []
         for condition in rows_after(walked, values, queryset.model) if values else [Q()]:
-            rows += self.taking(queryset.filter(condition))[: wanted - len(rows)]
+            rows += self._taking(queryset.filter(condition))[: wanted - len(rows)]
             if len(rows) == wanted:
                 break
         more = len(rows) == wanted

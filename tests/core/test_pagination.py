@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.core import signing
-from django.db import connection
+from django.db import connection, connections
 from django.db.models import Value
 from django.db.models.functions import Concat
 from rest_framework.request import Request
@@ -19,6 +19,7 @@ from core.api import pagination
 from core.api.ordering import Key, StrictOrdering
 from core.api.pagination import ContractPagination, rows_after
 from core.models import User
+from core.postgres.ownership import as_owner
 from orders.api.views import OrderViewSet
 from orders.models import Order
 from tests.core.factories import OrganizationFactory, UserFactory
@@ -99,7 +100,7 @@ def crowd(django_db_setup, django_db_blocker):
                 updated_at=f"{instant} (n * 31 %% 30011)",
             )
             first.delete()
-        with connection.cursor() as cursor:
+        with as_owner(), connections["default"].cursor() as cursor:
             cursor.execute("VACUUM ANALYZE orders_order")
         yield SimpleNamespace(user=user, even=even, odd=odd, small=small)
         with connection.cursor() as cursor:
