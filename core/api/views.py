@@ -16,7 +16,6 @@ from rest_framework.exceptions import (
 )
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
@@ -218,10 +217,10 @@ class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
         rows = self.listed.page([position.id for position in positions])
         return {"data": rows, **pages.envelope}
 
-    def created(self, thing: Any, serializer: BaseSerializer[Any]) -> Response:
+    def created(self, thing: Any, shown: Rows) -> Response:
         """201, with the address of what was made."""
         path = self.request.path.rstrip("/")
-        return Response(serializer.data, status=201, headers={"Location": f"{path}/{thing.pk}"})
+        return Response(shown.of(thing), status=201, headers={"Location": f"{path}/{thing.pk}"})
 
 
 class RegistryViewSet(ContractViewSet):
@@ -251,12 +250,12 @@ class RegistryViewSet(ContractViewSet):
         services.home_of(request.user)  # whoever has none is told so before anything of the body
         values = self.input_class(data=self.body()).accepted()
         thing = services.create(self.queryset.model, values, by=request.user)
-        return self.created(thing, self.get_serializer(thing))
+        return self.created(thing, self.listed)
 
     def update(self, request: Any, id: str, *, partial: bool = False) -> Response:
         thing = self.get_object()
         values = self.input_class(data=self.body(), partial=partial).accepted()
-        return Response(self.get_serializer(services.update(thing, values)).data)
+        return Response(self.listed.of(services.update(thing, values)))
 
     def partial_update(self, request: Any, id: str) -> Response:
         return self.update(request, id, partial=True)

@@ -71,7 +71,7 @@ class OrderViewSet(HistoryActions, ContractViewSet):
         return Order.objects.visible_to(self.request.user).with_details()
 
     def _answer_with(self, order: Order) -> Response:
-        return Response(OrderDetailOut(order).data, headers={"ETag": etag(order.version)})
+        return Response(self.detailed.of(order), headers={"ETag": etag(order.version)})
 
     def retrieve(self, request: Any, id: str) -> Response:
         if AS_OF.name in request.query_params:
@@ -84,7 +84,7 @@ class OrderViewSet(HistoryActions, ContractViewSet):
     def create(self, request: Any) -> Response:
         values = OrderInput(data=self.body()).accepted()
         order = services.create_order(values, by=request.user)
-        response = self.created(order, OrderDetailOut(order))
+        response = self.created(order, self.detailed)
         response["ETag"] = etag(order.version)
         return response
 
