@@ -581,12 +581,12 @@ class TestPlans:
         ("given", "index"),
         [
             ("", "orders_by_created"),
-            ("?terminal_id={small}", "orders_terminal_created"),
-            ("?terminal_id={small}&eta_date=2026-03-01", "orders_terminal_eta"),
-            ("?terminal_id={small}&etd_date=2026-03-01", "orders_terminal_etd"),
+            ("?terminal_id={small}", "orders_of_terminal_created"),
+            ("?terminal_id={small}&eta_date=2026-03-01", "orders_of_terminal_eta"),
+            ("?terminal_id={small}&etd_date=2026-03-01", "orders_of_terminal_etd"),
             (
                 "?terminal_id={small}&eta_date_from=2026-02-15&ordering=eta_date",
-                "orders_terminal_eta",
+                "orders_of_terminal_eta",
             ),
             ("?eta_date=2026-03-01", "orders_by_eta"),
             ("?on=2026-03-01", "orders_by_et"),
