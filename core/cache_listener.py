@@ -7,13 +7,11 @@ while nobody listens is lost; so whoever begins to listen forgets everything fir
 
 import threading
 import uuid
-from typing import Any
 
-import psycopg
 import structlog
-from django.db import connection
 
 from core import cache
+from core.postgres import apart
 
 log = structlog.stdlib.get_logger("core.cache")
 
@@ -58,7 +56,7 @@ class Listener(threading.Thread):
                 self._ended.wait(PAUSE_S)
 
     def _listen(self) -> None:
-        with psycopg.connect(**_parameters(), autocommit=True) as listening:
+        with apart.connect("cache") as listening:
             listening.execute(f"LISTEN {CHANNEL}")
             cache.forget_everything()
             self._is_deaf = False
@@ -75,15 +73,6 @@ def start() -> Listener:
     listener = Listener()
     listener.start()
     return listener
-
-
-def _parameters() -> dict[str, Any]:
-    """Those of every connection, but for the pool; a silent network is found out in 20 seconds."""
-    parameters = connection.get_connection_params()
-    for name in ("pool", "context", "cursor_factory"):
-        parameters.pop(name, None)
-    alive = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2}
-    return {**alive, **parameters, "connect_timeout": 5, "application_name": "dockside-cache"}
 
 
 def _pass_on(told: str) -> None:

@@ -16,10 +16,10 @@ from typing import Any
 import psycopg
 import structlog
 from django.conf import settings
-from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
 from core import deadlines
+from core.postgres import apart
 
 log = structlog.stdlib.get_logger("core.health")
 
@@ -91,14 +91,7 @@ class _Database:
 
     def _migrated(self) -> bool:
         if self._connection is None or self._connection.closed:
-            parameters = {
-                **connection.get_connection_params(),
-                "connect_timeout": 2,
-                "application_name": "dockside-health",
-            }
-            for name in ("pool", "context", "cursor_factory"):
-                parameters.pop(name, None)
-            self._connection = psycopg.connect(**parameters, autocommit=True)
+            self._connection = apart.connect("health")
         asked = "SELECT app, name FROM django_migrations"
         try:
             with deadlines.at_most(PATIENCE_S, self._connection):

@@ -14,7 +14,9 @@ import psycopg
 from django.conf import settings
 from django.core.checks import Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS
+
+from core.postgres import apart
 
 log = logging.getLogger("core.safety")
 
@@ -109,12 +111,8 @@ def powers_of_role() -> tuple[str | None, str | None]:
     The first is that it stands above the wall, the second that it could take it down. Asked on a
     connection of its own; a database that does not answer is left to the health checks.
     """
-    wrapper: Any = connections.create_connection(DEFAULT_DB_ALIAS)
-    given = {**wrapper.get_connection_params(), "connect_timeout": 2}
-    for name in ("pool", "context", "cursor_factory"):
-        given.pop(name, None)
     try:
-        with psycopg.connect(**given) as asked:
+        with apart.connect("safety") as asked:
             above, owns = asked.execute(_POWERS).fetchone() or (False, False)
     except psycopg.OperationalError:
         return None, None

@@ -1,6 +1,5 @@
 """Answers are JSON, and only JSON."""
 
-import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -32,11 +31,6 @@ class JSONRenderer(BaseRenderer):
         if data is None:
             return b""
         return orjson.dumps(data, default=_plain, option=orjson.OPT_UTC_Z)
-
-
-def instant_text(value: datetime.datetime) -> str:
-    """An instant as the contract writes it: RFC 3339 in UTC with `Z` and six digits of fraction."""
-    return value.astimezone(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Negotiation(DefaultContentNegotiation):

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import structlog
 from django.conf import settings
 from django.db import connection
@@ -20,6 +19,7 @@ from prometheus_client import Counter
 
 from core import health, metrics, upkeep
 from core.metrics.requests import answering
+from core.postgres import apart
 
 log = structlog.stdlib.get_logger("core.metrics")
 
@@ -128,15 +128,7 @@ def parts() -> None:
 
 @every(60)
 def database_upkeep() -> None:
-    parameters = connection.get_connection_params()
-    for name in ("pool", "context", "cursor_factory"):
-        parameters.pop(name, None)
-    parameters |= {
-        "connect_timeout": 2,
-        "application_name": "dockside-metrics",
-        "options": f"-c statement_timeout={UPKEEP_PATIENCE_MS}",
-    }
-    with psycopg.connect(**parameters, autocommit=True) as own:
+    with apart.connect("metrics", options=f"-c statement_timeout={UPKEEP_PATIENCE_MS}") as own:
         found = upkeep.look(own.execute)
     metrics.XID_AGE.set(found.age)
     metrics.DEAD_ROWS.set(max((table.dead_ratio for table in found.bloated(share=0)), default=0))

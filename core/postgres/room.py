@@ -1,12 +1,10 @@
 """Whether PostgreSQL has room for the connections that the workers may open."""
 
-from typing import Any
-
 import psycopg
 import structlog
 from django.conf import settings
-from django.db import connection
 
+from core.postgres import apart
 from core.safety import Unsafe
 
 log = structlog.stdlib.get_logger("core.postgres")
@@ -49,11 +47,8 @@ def refuse_too_many(workers: int) -> None:
 
 
 def _room() -> int | None:
-    parameters: dict[str, Any] = {**connection.get_connection_params(), "connect_timeout": 2}
-    for name in ("pool", "context", "cursor_factory"):
-        parameters.pop(name, None)
     try:
-        with psycopg.connect(**parameters, autocommit=True) as own:
+        with apart.connect("room") as own:
             (room,) = own.execute(_ROOM).fetchone() or (None,)
     except psycopg.OperationalError:
         return None

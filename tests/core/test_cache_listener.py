@@ -1,11 +1,11 @@
 """What nobody told Django of is heard from PostgreSQL."""
 
-import psycopg
 import pytest
 from django.db import connection
 
 from core import cache
-from core.cache_listener import Listener, _parameters
+from core.cache_listener import Listener
+from core.postgres import apart
 from core.postgres.ownership import as_owner
 from tests.fleet.factories import DriverFactory, TruckFactory
 from tests.valkeys import eventually
@@ -28,8 +28,8 @@ def listener(monkeypatch):
 def plain():
     """A connection that knows nothing of Django: somebody at a prompt, as the tables' owner."""
     with as_owner():
-        parameters = {**_parameters(), "application_name": "prompt"}
-    with psycopg.connect(**parameters, autocommit=True) as plain:
+        opened = apart.connect("prompt")
+    with opened as plain:
         plain.execute("SET dockside.everyone = 'on'")
         yield plain
 

@@ -8,13 +8,12 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
-import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
 
 from core.api.authentication import tokens_for
-from core.cache_listener import _parameters
+from core.postgres import apart
 from tests.fleet.factories import DriverFactory
 from tests.server.test_limits_two_processes import listening
 from tests.valkeys import eventually
@@ -80,8 +79,7 @@ def test_a_change_by_plain_sql_is_served_by_both_processes(url, log, dispatcher)
         answer = httpx.get(f"{url}/api/v1/drivers", headers=headers, timeout=30)
         return answer.json()["data"][0]["name"]
 
-    parameters = {**_parameters(), "application_name": "prompt"}
-    with psycopg.connect(**parameters, autocommit=True) as plain:
+    with apart.connect("plain-sql") as plain:
         assert eventually(lambda: plain.execute(LISTENERS).fetchone() == (2,))
         assert {name() for _ in range(8)} == {driver.name}
         assert outcomes(log) == {"miss": 1, "hit": 7}  # what one has loaded serves the other
