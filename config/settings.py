@@ -106,6 +106,7 @@ INSTALLED_APPS = [
     "terminals",
     "fleet",
     "orders",
+    "documents",
 ]
 
 MIDDLEWARE = [

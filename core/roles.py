@@ -59,6 +59,9 @@ def kept_by(right: Right, *, view: Right = VIEWER) -> Row:
 
 TABLE: dict[str, Row] = {
     "orders.order": kept_by(DISPATCHER),
+    "documents.orderdocument": kept_by(DISPATCHER),
+    # Written by the reading alone; to change it is to have the document read again.
+    "documents.orderdocumenttext": Row(VIEWER, NOBODY, DISPATCHER, NOBODY),
     "fleet.driver": kept_by(DISPATCHER),
     "fleet.truck": kept_by(DISPATCHER),
     "fleet.trailer": kept_by(DISPATCHER),

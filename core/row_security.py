@@ -64,15 +64,16 @@ class SameOrganization(Told, BaseConstraint):
     """A foreign key of `field` together with the organization: it cannot point across.
 
     The column's own constraint is left out (`db_constraint=False`); this one does its work too.
-    What is pointed to has a UNIQUE on (organization, id).
+    What is pointed to has a UNIQUE on (organization, id). With `cascade`, the rows go when what
+    they point to goes, in the database's way; the field then says `DO_NOTHING`.
     """
 
     code = "unknown-reference"
     message = "There is nothing with this id."
 
-    def __init__(self, *, field: str, name: str) -> None:
+    def __init__(self, *, field: str, name: str, cascade: bool = False) -> None:
         super().__init__(name=name)
-        self.target = field
+        self.target, self.cascade = field, cascade
         self.field = f"{field}_id"
 
     def constraint_sql(self, model: Any, schema_editor: Any) -> str:
@@ -82,7 +83,7 @@ class SameOrganization(Told, BaseConstraint):
         return (
             f"CONSTRAINT {quote(self.name)} FOREIGN KEY (organization_id, {quote(key.column)})"
             f" REFERENCES {quote(target.db_table)} (organization_id, {quote(target.pk.column)})"
-            " DEFERRABLE INITIALLY DEFERRED"
+            f"{' ON DELETE CASCADE' if self.cascade else ''} DEFERRABLE INITIALLY DEFERRED"
         )
 
     def create_sql(self, model: Any, schema_editor: Any) -> str:
@@ -98,7 +99,8 @@ class SameOrganization(Told, BaseConstraint):
 
     def deconstruct(self) -> Any:
         path = f"{self.__class__.__module__}.{self.__class__.__name__}"
-        return path, (), {"field": self.target, "name": self.name}
+        more = {"cascade": True} if self.cascade else {}
+        return path, (), {"field": self.target, "name": self.name, **more}
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, SameOrganization):

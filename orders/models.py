@@ -12,7 +12,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Lower, Upper
 
 from core import history, text
-from core.constraints import Rule, Unique
+from core.constraints import Rule, Unique, referable
 from core.fields import LineField, NotesField, PlateField
 from core.models import TenantModel
 from core.row_security import SameOrganization
@@ -299,6 +299,7 @@ class Order(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints = [
+            referable("orders_order"),
             # Two clients may send one reference at once; the second is stopped here.
             Unique(
                 F("terminal"),

@@ -1,0 +1,20 @@
+"""The words for choosing documents and what was read in them."""
+
+from typing import TYPE_CHECKING, Self
+
+from core.querysets import TenantQuerySet
+
+if TYPE_CHECKING:
+    from documents.models import OrderDocument, OrderDocumentText  # noqa: F401
+
+
+class OrderDocumentQuerySet(TenantQuerySet["OrderDocument"]):
+    terminal_path = "order__terminal"
+
+    def with_reading(self) -> Self:
+        """Load how far the reading of each is, without its text: one statement."""
+        return self.select_related("text").defer("text__pages")
+
+
+class OrderDocumentTextQuerySet(TenantQuerySet["OrderDocumentText"]):
+    terminal_path = "document__order__terminal"
