@@ -23,6 +23,7 @@ from redis.retry import Retry
 
 from config import logging as logging_config
 from core.rates import NOT_A_RATE, RATE
+from core.serving.incoming import MAX_ON_DISK
 from core.version import VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -292,6 +293,48 @@ MAX_BODY_BYTES = 1_048_576  # of a JSON body
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
 
+# ------------------------------------------------------------------------------------- documents
+
+MAX_FILE_BYTES = 10 * 1_048_576  # of one file
+MAX_UPLOAD_BYTES = MAX_ON_DISK  # of a form with several
+MAX_UPLOAD_FILES = 20
+MAX_DOCUMENTS_PER_ORDER = 10_000
+UPLOAD_DIR = DATA_DIR / "uploads"  # files on their way; nameless, so that none is left behind
+FILE_UPLOAD_HANDLERS = ["core.uploads.NoFiles"]  # core.api.multipart takes them, where they belong
+CLAMAV_HOST = env.str("CLAMAV_HOST", "")
+CLAMAV_PORT = env.int("CLAMAV_PORT", 3310, validate=rule.Range(min=1, max=65_535))
+CLAMAV_TIMEOUT_S = env.float("CLAMAV_TIMEOUT_S", 20.0, validate=rule.Range(min=1))
+DOCUMENT_STORAGE = env.str(
+    "DOCUMENT_STORAGE", "files", validate=rule.OneOf(["files", "s3"], error="either files or s3")
+)
+DOCUMENT_LINK_S = env.int("DOCUMENT_LINK_S", 60, validate=rule.Range(min=1, max=3_600))
+DOCUMENTS = {
+    "files": {
+        "BACKEND": "documents.files.content.ContentStorage",
+        "OPTIONS": {"location": DATA_DIR / "documents"},
+    },
+    "s3": {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": env.str("S3_BUCKET", ""),
+            "endpoint_url": env.str("S3_ENDPOINT_URL", "") or None,
+            "region_name": env.str("S3_REGION", "") or None,
+            "access_key": (env.str("S3_ACCESS_KEY", "") or "").strip() or None,
+            "secret_key": (env.str("S3_SECRET_KEY", "") or "").strip() or None,
+            "addressing_style": env.str("S3_ADDRESSING_STYLE", "auto"),
+            "signature_version": "s3v4",
+            "default_acl": None,
+            "querystring_expire": DOCUMENT_LINK_S,
+            "file_overwrite": True,  # a name is its content
+        },
+    },
+}
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "documents": DOCUMENTS[DOCUMENT_STORAGE],
+}
+
 # ---------------------------------------------------------------------------------------- limits
 
 _rate = rule.Regexp(RATE, error=NOT_A_RATE)
@@ -363,6 +406,8 @@ SPECTACULAR_SETTINGS = {
         "Service": "orders.models.Service",
         "Commodity": "orders.models.Commodity",
         "OrderStatus": "orders.models.Status",
+        "DocumentType": "documents.models.DocumentType",
+        "ReadingStatus": "documents.models.ReadingStatus",
         "Alive": ["ok"],
         "Readiness": ["ok", "unavailable"],
         "PartStatus": ["ok", "down"],

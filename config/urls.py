@@ -9,6 +9,7 @@ from core.api import public
 from core.api.errors import refused_outside
 from core.api.problems import problem_page
 from core.metrics.exposition import metrics_page
+from documents.api.views import DocumentViewSet
 from fleet.api.views import DriverViewSet, TrailerViewSet, TruckViewSet
 from orders.api.views import OrderViewSet
 from terminals.api.views import TerminalViewSet
@@ -19,6 +20,7 @@ router.register("drivers", DriverViewSet, "drivers")
 router.register("trucks", TruckViewSet, "trucks")
 router.register("trailers", TrailerViewSet, "trailers")
 router.register("orders", OrderViewSet, "orders")
+router.register("documents", DocumentViewSet, "documents")
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
@@ -26,6 +28,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("core.api.urls")),
     path("api/v1/", include(router.urls)),
+    path("api/v1/orders/<str:id>/", include("documents.api.urls")),
     path("problems/<str:code>", problem_page, name="problem"),
     path("metrics", metrics_page, name="metrics"),
     # For load balancers that know nothing of versions.

@@ -119,9 +119,11 @@ def in_words(seconds: int) -> str:
 
 
 class Unavailable(Refusal):
-    """The database is away, or busy beyond what one request may wait."""
+    """The database is away, or busy beyond what one request may wait; or another part is."""
 
     code = "unavailable"
 
-    def __init__(self) -> None:
-        super().__init__("This cannot be served right now; try again in a moment.")
+    def __init__(
+        self, detail: str = "This cannot be served right now; try again in a moment."
+    ) -> None:
+        super().__init__(detail)

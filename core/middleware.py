@@ -28,6 +28,7 @@ log = structlog.stdlib.get_logger("core.requests")
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 API = "/api/"
+MULTIPART = "multipart/form-data"
 ADMIN = "/admin/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
@@ -143,9 +144,14 @@ def _check_query(request: HttpRequest) -> None:
 
 
 def _read_chunked(request: HttpRequest) -> None:
-    """Take in a body that comes in chunks: WSGI's own reader sees no Content-Length and no body."""
+    """Take in a body that comes in chunks: WSGI's own reader sees no Content-Length and no body.
+
+    A form with files is left alone: `core.api.multipart` reads it, where one is taken at all.
+    """
     environ = request.META
     if "chunked" not in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+        return
+    if request.content_type == MULTIPART:
         return
     limit: int = settings.MAX_BODY_BYTES
     try:

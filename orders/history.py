@@ -213,6 +213,7 @@ def order_as_of(order_id: uuid.UUID, at: datetime, *, user: User) -> Order:
     if at > event.now:
         raise RuleBroken([FieldError("as_of", "in-future", "This instant is still to come.")])
     order: Order = history.as_it_was(event)
+    order.seen_at = at
     kinds: dict[type[Any], set[Any]] = {}
     for name, model in REFERENCES.items():
         if key := getattr(order, f"{name}_id"):

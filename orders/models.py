@@ -296,6 +296,7 @@ class Order(TenantModel):
     objects: ClassVar[OrderQuerySet] = OrderQuerySet.as_manager()  # type: ignore[assignment]
 
     kept_by_database = ("updated_at", "version")
+    seen_at: datetime | None = None  # the instant as of which it is shown; None is now
 
     class Meta(TenantModel.Meta):
         constraints = [

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +103,25 @@ def statements() -> Callable[[], Any]:
             ]
 
     return lambda: Statements(connection)
+
+
+@pytest.fixture
+def stored(settings: Any, tmp_path: Path) -> Callable[[], set[str]]:
+    """A storage of its own; returns the names of all that lies there, finished or not."""
+    folder = tmp_path / "documents"
+    settings.UPLOAD_DIR = tmp_path / "uploads"
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "documents": {
+            "BACKEND": "documents.files.content.ContentStorage",
+            "OPTIONS": {"location": folder},
+        },
+    }
+
+    def names() -> set[str]:
+        return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+    return names
 
 
 @pytest.fixture(autouse=True)

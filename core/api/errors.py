@@ -21,12 +21,12 @@ log = structlog.stdlib.get_logger("core.errors")
 
 
 class BodyTooLarge(drf.APIException):
-    """The body is larger than `limit` bytes."""
+    """The body, or a part of it, is larger than `limit` bytes."""
 
     status_code = 413
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"The body may have at most {limit:,} bytes.")
+    def __init__(self, limit: int, what: str = "The body") -> None:
+        super().__init__(f"{what} may have at most {limit:,} bytes.")
 
 
 def field_errors(detail: Any) -> list[FieldError]:

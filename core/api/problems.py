@@ -79,6 +79,12 @@ PROBLEMS: dict[str, Problem] = {
         "Something still points to it",
         "It cannot be deleted while others refer to it.",
     ),
+    "duplicate-document": Problem(
+        409,
+        "The order has this file already",
+        "The same bytes are on this order already, whatever they are called; “document_id” names"
+        " the document that has them.",
+    ),
     "precondition-failed": Problem(
         412,
         "It has been changed meanwhile",
@@ -93,7 +99,14 @@ PROBLEMS: dict[str, Problem] = {
     "unsupported-media-type": Problem(
         415,
         "No such media type here",
-        "Bodies are application/json in UTF-8, without a Content-Encoding.",
+        "Bodies are application/json in UTF-8, without a Content-Encoding; those of uploads are"
+        " multipart/form-data. A file is one of the kinds that are taken, by what is in it, and its"
+        " name ends accordingly.",
+    ),
+    "range-not-satisfiable": Problem(
+        416,
+        "The file is not that long",
+        "The header Range asks for bytes behind the end; Content-Range tells how many there are.",
     ),
     "validation-error": Problem(
         422,
@@ -105,6 +118,16 @@ PROBLEMS: dict[str, Problem] = {
         422,
         "A reference names nothing",
         "An id in the body belongs to nothing that you can see; “errors” names the field.",
+    ),
+    "empty-file": Problem(
+        422,
+        "The file is empty",
+        "A file has at least one byte.",
+    ),
+    "infected": Problem(
+        422,
+        "The virus scanner knows this file",
+        "Nothing of it was kept. The detail names what was found.",
     ),
     "rate-limited": Problem(
         429,
@@ -120,9 +143,10 @@ PROBLEMS: dict[str, Problem] = {
     "unavailable": Problem(
         503,
         "Not available right now",
-        "The database is away or busy, or more requests have come than can be served, or one took"
-        " longer than its ten seconds. Nothing was changed unless the connection was lost at the"
-        " very end; try again after the seconds that the header Retry-After names.",
+        "The database, the storage of files or the virus scanner is away or busy, or more requests"
+        " have come than can be served, or one took longer than its ten seconds. Nothing was"
+        " changed unless the connection was lost at the very end; try again after the seconds that"
+        " the header Retry-After names.",
     ),
 }
 
@@ -142,16 +166,15 @@ def _clean(error: FieldError) -> dict[str, Any]:
     return written
 
 
-def problem_response(
+def problem_body(
     request: HttpRequest,
     code: str,
     detail: str | None = None,
     *,
     errors: list[FieldError] | None = None,
     extra: Mapping[str, Any] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> HttpResponse:
-    """An answer in the contract's form; at most 100 `errors` are listed."""
+) -> dict[str, Any]:
+    """A problem as the contract writes it; at most 100 `errors` are listed."""
     problem = PROBLEMS[code]
     metrics.PROBLEMS.labels(code).inc()
     body: dict[str, Any] = {
@@ -165,12 +188,26 @@ def problem_response(
     }
     if errors:
         body["errors"] = [_clean(error) for error in errors[:MAX_ERRORS]]
+    return body
+
+
+def problem_response(
+    request: HttpRequest,
+    code: str,
+    detail: str | None = None,
+    *,
+    errors: list[FieldError] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """An answer in the contract's form."""
+    body = problem_body(request, code, detail, errors=errors, extra=extra)
     headers = dict(headers or {})
     if code == "unavailable":
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return HttpResponse(
         orjson.dumps(body),
-        status=problem.status,
+        status=body["status"],
         content_type=CONTENT_TYPE,
         headers=headers,
     )

@@ -53,7 +53,7 @@ class Computed(serializers.Field):
     of an earlier one, before the first request.
     """
 
-    expression: ClassVar[Expression]
+    expression: ClassVar[Expression | F]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "read_only": True, "source": "*"})

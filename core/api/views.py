@@ -167,24 +167,24 @@ class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
         rows: Any = self.get_queryset()
         return self._one(rows if self.request.method in SAFE_METHODS else rows.locked())
 
-    def _one(self, rows: Any) -> Any:
-        """The one of these rows that the address names.
+    def _one(self, rows: Any, name: str = "id") -> Any:
+        """The one of these rows that the address names, in its part `name`.
 
         Raises:
             NotFound: nothing has this id, or it is somebody else's.
         """
         try:
-            thing = rows.get(pk=self._key())
+            thing = rows.get(pk=self._key(name))
         except rows.model.DoesNotExist:
             raise NotFound from None
         self.refuse_unknown_parameters()
         return thing
 
-    def _key(self) -> Any:
+    def _key(self, name: str = "id") -> Any:
         from django.core.exceptions import ValidationError as NoId
 
         try:
-            return text.identifier(self.kwargs["id"])
+            return text.identifier(self.kwargs[name])
         except NoId:
             raise NotFound from None
 

@@ -16,6 +16,7 @@ MAX_CHUNK_LINE = 8_190
 MAX_IN_MEMORY = 1_048_576  # of a body; as much as a JSON body may have
 MAX_CHUNKED = 4 * MAX_IN_MEMORY  # with the lines between the chunks
 MAX_ON_DISK = 33_554_432  # of a body of files
+MAX_CHUNKED_FILES = 11 * MAX_IN_MEMORY  # of one that comes in chunks: one file of ten, and its form
 PIECE = 65_536
 
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
@@ -39,6 +40,7 @@ class Incoming:
         self._head_end = 0  # 0: not yet seen
         self._next_chunk: int | None = None  # where its line begins
         self._chunks_size = 0  # of those before it
+        self._room = MAX_IN_MEMORY  # for all of them
         self._length: int | None = None  # of head and body
         self.is_ready = False
         self.is_whole = False  # ready, with every byte that belongs to it
@@ -130,6 +132,7 @@ class Incoming:
         self.wants_go_on = fields.get(b"expect") == [b"100-continue"]
         if codings == [b"chunked"] and not lengths:
             self._next_chunk = self._head_end
+            self._room = MAX_CHUNKED_FILES if _is_of_files(fields) else MAX_IN_MEMORY
             self._read_chunks()
         elif not codings and not lengths:
             self._length = self._head_end
@@ -166,7 +169,8 @@ class Incoming:
                 return
             following = end + 2 + int(size, 16) + 2
             body = self._chunks_size + min(self._received - end - 2, int(size, 16))
-            if body > MAX_IN_MEMORY or self._received - self._head_end > MAX_CHUNKED:
+            received = self._received - self._head_end
+            if body > self._room or received > max(MAX_CHUNKED, 2 * self._room):
                 self.is_ready = True
                 return
             if self._received < following:

@@ -8,8 +8,8 @@ class Migration(migrations.Migration):
     dependencies = [
         ('core', '0041_two_factor'),
         ('fleet', '0021_history_begins'),
-<        ('orders', '0028_former_index_by_etd'),
->        ('terminals', '0031_history_of_keys'),
+        ('orders', '0028_former_index_by_etd'),
+        ('terminals', '0031_history_of_keys'),
     ]
 
     operations = [

@@ -1,5 +1,6 @@
 """Every address of the API with every method it knows, read off the resolver: none is forgotten."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from core.api.permissions import ByRole
 from core.models import Organization
 from tests.core.resources import BY_NAME
+from tests.documents.factories import OrderDocumentFactory
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO")
 WITH_BODY = ("POST", "PUT", "PATCH")
@@ -35,7 +37,11 @@ class Route:
         """The path for a thing that is there."""
         if not self.is_of_one_thing:
             return self.path
-        return self.path.format(id=BY_NAME[str(self.resource)].thing(organization).pk)
+        thing = BY_NAME[str(self.resource)].thing(organization)
+        parts = {"id": thing.pk}
+        if "{document_id}" in self.path:
+            parts["document_id"] = OrderDocumentFactory(order=thing).pk
+        return self.path.format(**parts)
 
     def __str__(self) -> str:
         return self.path
@@ -60,7 +66,7 @@ def _routes() -> Iterator[Route]:
         if "GET" in methods:
             methods.add("HEAD")
         yield Route(
-            path.removeprefix("/api/v1").replace("<str:id>", "{id}"),
+            re.sub(r"<str:(\w+)>", r"{\1}", path.removeprefix("/api/v1")),
             tuple(method for method in METHODS if method in methods),
             ByRole not in kind.permission_classes,
         )

@@ -17,6 +17,8 @@ import jwt
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test.client import MULTIPART_CONTENT
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
@@ -28,6 +30,7 @@ from orders.models import Order
 from tests.conftest import ApiClient
 from tests.core.factories import UserFactory
 from tests.core.keys import client_with, make_key
+from tests.documents.factories import kept_document
 from tests.fleet.factories import DriverFactory, TrailerFactory, TruckFactory
 from tests.orders.factories import OrderFactory, today
 from tests.terminals.factories import TerminalFactory
@@ -97,6 +100,14 @@ def nothing(world: Any) -> None:
     return None
 
 
+class Multipart(dict[str, Any]):
+    """A body that is a form with files."""
+
+
+def upload(world: Any) -> Multipart:
+    return Multipart(file=SimpleUploadedFile("matrix.txt", b"Another text."), type="other")
+
+
 def given(**values: Any) -> Callable[[Any], dict[str, Any]]:
     return lambda world: values
 
@@ -118,6 +129,13 @@ REQUESTS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
     "orders_cancel_create": (given(reason="Not needed."), {}),
     "orders_reopen_create": (given(), {"cancelled": True}),
     "orders_history_list": (nothing, {}),
+    "orders_documents_list": (nothing, {}),
+    "orders_documents_create": (upload, {}),
+    "orders_documents_retrieve": (nothing, {}),
+    "orders_documents_partial_update": (given(title="Signed"), {}),
+    "orders_documents_destroy": (nothing, {}),
+    "orders_documents_content_retrieve": (nothing, {}),
+    "documents_list": (nothing, {}),
     **{
         f"{noun}_{act}": (body if act in {"create", "update", "partial_update"} else nothing, {})
         for noun, body in {
@@ -132,15 +150,17 @@ REQUESTS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
 
 
 @pytest.fixture
-def world(request: Any) -> Any:
+def world(request: Any, stored: Any) -> Any:
     """An organization with one thing of each kind, that the operation could be done to."""
     operation = request.node.callspec.params["operation"]
     state = REQUESTS[operation.id][1]
     terminal = TerminalFactory()
     home = terminal.organization
+    order = OrderFactory(terminal=terminal, **state)
     return SimpleNamespace(
         organization=home,
-        orders=OrderFactory(terminal=terminal, **state),
+        orders=order,
+        documents=kept_document(order) if "documents" in operation.id else None,
         # The one of the order cannot be deleted.
         terminals=TerminalFactory(organization=home) if "terminals" in operation.id else terminal,
         drivers=DriverFactory(organization=home),
@@ -153,12 +173,16 @@ def ask(api: ApiClient, operation: Operation, world: Any) -> Any:
     path = operation.path
     if operation.is_about_one:
         path = path.replace("{id}", str(getattr(world, operation.resource).pk))
+    if "{document_id}" in path:
+        path = path.replace("{document_id}", str(world.documents.pk))
     body = REQUESTS[operation.id][0](world)
-    return (
-        getattr(api, operation.method)(path, body)
-        if body is not None
-        else getattr(api, operation.method)(path)
-    )
+    if isinstance(body, Multipart):
+        return api.post(path, body, content_type=MULTIPART_CONTENT)
+    method = getattr(api, operation.method)
+    answer = method(path) if body is None else method(path, body)
+    if answer.streaming:
+        answer.getvalue()  # read to its end, the file is closed
+    return answer
 
 
 def rows() -> dict[str, list[Any]]:
@@ -166,6 +190,7 @@ def rows() -> dict[str, list[Any]]:
     labels = [
         *("orders.order", "terminals.terminal", "fleet.driver", "fleet.truck", "fleet.trailer"),
         *("core.user", "terminals.terminalstaff", "terminals.terminalkey"),
+        *("documents.orderdocument", "documents.orderdocumenttext"),
     ]
     return {
         label: list(apps.get_model(label)._base_manager.order_by("pk").values()) for label in labels

@@ -32,6 +32,7 @@ every_private_operation = pytest.mark.parametrize(
     ("route", "method"), PRIVATE, ids=lambda value: str(value)
 )
 every_route = pytest.mark.parametrize("route", ROUTES, ids=str)
+DOCUMENT = "/{document_id}"
 STEPS = ("arrive", "depart", "cancel", "reopen")
 # For what is the same for every address, those that are none included.
 ADDRESSES = ["/orders", "/orders/5.5e-215", "/health", "/auth/token", "/docs", "/nothing", "/"]
@@ -65,7 +66,8 @@ def test_the_routes_are_those_of_the_contract():
             *(f"/orders/{{id}}/{step}" for step in STEPS),
             *("/health", "/health/live", "/health/ready", "/health/detailed"),
             *("/auth/token", "/auth/token/refresh", "/auth/logout", "/auth/me"),
-            *("/orders/{id}/history", "/schema", "/docs"),
+            *("/orders/{id}/history", "/schema", "/docs", "/documents"),
+            *(f"/orders/{{id}}/documents{rest}" for rest in ("", DOCUMENT, f"{DOCUMENT}/content")),
         ]
     )
 
@@ -139,14 +141,14 @@ class TestNotFound:
         no_ids += ["..%2f..%2fetc%2fpasswd", "%252e", "\u0660"]
         before = row_counts()
         told = set()
-        for address in [own, *(route.path.format(id=each) for each in nobodys)]:
+        for address in [own, *(route.path.format(id=each, document_id=each) for each in nobodys)]:
             response = api.generic(method, address, b"{}", "application/json")
             refused(response, method, 404, "not-found")
             body = response.content.replace(response["X-Request-ID"].encode(), b"")
             told.add((body, tuple(sorted({**response.headers, **DIFFERING}.items()))))
         assert len(told) == 1  # nobody learns that something is somebody else's
         for each in no_ids:
-            address = route.path.format(id=each)
+            address = route.path.format(id=each, document_id=each)
             response = api.generic(method, address, b"{}", "application/json")
             refused(response, method, 404, "not-found")
         assert row_counts() == before
@@ -178,7 +180,12 @@ class TestMethodNotAllowed:
 
 
 class TestNotAcceptable:
-    @every_operation
+    @pytest.mark.parametrize(
+        ("route", "method"),
+        # A file is what it is.
+        [each for each in OPERATIONS if not each[0].path.endswith("/content")],
+        ids=str,
+    )
     def test_is_whoever_wants_no_json(self, api, organization, route, method):
         address = route.address(organization)
         before = row_counts()
@@ -293,6 +300,9 @@ class TestTheBodysForm:
         def send(body, content_type="application/json"):
             return api.generic(method, address, body, content_type)
 
+        if (route.path, method) == ("/orders/{id}/documents", "POST"):  # no JSON: test_multipart
+            problem(send(b"{}"), 415, "unsupported-media-type")
+            return
         problem(send(b"{"), 400, "malformed-request")
         problem(send(b" " * (settings.MAX_BODY_BYTES + 1)), 413, "too-large")
         problem(send(b"{}", "text/plain"), 415, "unsupported-media-type")

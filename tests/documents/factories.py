@@ -1,11 +1,14 @@
 """The plainest valid document: a row as after an upload, without a file in the storage."""
 
 import hashlib
+import io
 
 import factory
 from factory.django import DjangoModelFactory
 
+from documents import storage
 from documents.models import DocumentType, OrderDocument, OrderDocumentText
+from orders.models import Order
 from tests.orders.factories import OrderFactory
 
 
@@ -37,3 +40,18 @@ class OrderDocumentTextFactory(DjangoModelFactory[OrderDocumentText]):
 
     document = factory.SubFactory(OrderDocumentFactory, text=None)
     organization = factory.LazyAttribute(lambda text: text.document.organization)
+
+
+def kept_document(order: Order, content: bytes = b"A text.") -> OrderDocument:
+    """A plain text as an upload leaves it: the row, and the file in the storage."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    storage.put(order.organization_id, sha256, io.BytesIO(content), size=len(content))
+    document: OrderDocument = OrderDocumentFactory(
+        order=order,
+        sha256=sha256,
+        size_bytes=len(content),
+        file_name="text.txt",
+        content_type="text/plain",
+        page_count=None,
+    )
+    return document

@@ -221,7 +221,7 @@ class TestAsOf:
         order.refresh_from_db()
         with statements() as seen:
             assert self.past(api, order, at(order.updated_at)).status_code == 200
-        assert len(seen.sql) == 4  # who, whose, the order, its terminal
+        assert len(seen.sql) == 5  # who, whose, the order, its terminal, its documents
         full = {"eta_driver": DriverFactory, "etd_driver": DriverFactory, "eta_truck": TruckFactory}
         home = dispatcher.organization
         Order.objects.filter(pk=order.pk).update(
@@ -230,7 +230,7 @@ class TestAsOf:
         order.refresh_from_db()
         with statements() as seen:
             assert self.past(api, order, at(order.updated_at)).json()["etd_driver"]
-        assert len(seen.sql) == 6
+        assert len(seen.sql) == 7
 
 
 class TestAdminPage:

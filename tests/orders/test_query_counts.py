@@ -12,6 +12,7 @@ from tests.orders.factories import OrderFactory
 from tests.terminals.factories import TerminalFactory
 
 USER, TOTAL, PAGE, ROWS = 1, 1, 1, 1  # a page is the ids, then the rows that these ids name
+DOCUMENTS = 1  # which the answer to a write shows
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ class TestOneOrder:
         assert len(done.sql) == USER + 1
 
     def test_is_made_by_a_look_per_table_and_one_insert(self, api, terminal, cost):
-        assert cost(api.post, "/orders", order_body(terminal)) == USER + 1 + 1
+        assert cost(api.post, "/orders", order_body(terminal)) == USER + 1 + 1 + DOCUMENTS
         here = {"organization": terminal.organization}
         given = {
             f"{leg}_{name}_id": str(factory(**here).pk)
@@ -134,14 +135,14 @@ class TestOneOrder:
             )
         }
         body = order_body(terminal, reference="A-2", **given)
-        assert cost(api.post, "/orders", body) == USER + 4 + 1
+        assert cost(api.post, "/orders", body) == USER + 4 + 1 + DOCUMENTS
 
     def test_is_changed_by_a_lock_and_one_update(self, api, order, cost):
         path = f"/orders/{order.pk}"
-        assert cost(api.patch, path, {"notes": "New.", "pallets": 3}) == USER + 1 + 1
-        assert cost(api.patch, path, {"notes": "New."}) == USER + 1  # nothing to write
+        assert cost(api.patch, path, {"notes": "New.", "pallets": 3}) == USER + 1 + 1 + DOCUMENTS
+        assert cost(api.patch, path, {"notes": "New."}) == USER + 1 + DOCUMENTS
         driver = DriverFactory(organization=order.organization)
-        assert cost(api.patch, path, {"eta_driver_id": str(driver.pk)}) == USER + 1 + 1 + 1
+        assert cost(api.patch, path, {"eta_driver_id": str(driver.pk)}) == USER + 3 + DOCUMENTS
 
     def test_moves_by_a_lock_and_one_update(self, api, order, cost):
         for step, body in (
@@ -151,7 +152,7 @@ class TestOneOrder:
             ("arrive", {}),
             ("depart", {}),
         ):
-            assert cost(api.post, f"/orders/{order.pk}/{step}", body) == USER + 1 + 1
+            assert cost(api.post, f"/orders/{order.pk}/{step}", body) == USER + 2 + DOCUMENTS
 
     def test_goes_by_a_lock_and_one_delete(self, api, order, cost):
         assert cost(api.delete, f"/orders/{order.pk}") == USER + 1 + 1
