@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('core', '0041_two_factor'),
-        ('orders', '0029_documents_point_here'),
+        ('orders', '0030_documents_point_here'),
     ]
 
     operations = [
