@@ -307,6 +307,11 @@ CLAMAV_TIMEOUT_S = env.float("CLAMAV_TIMEOUT_S", 20.0, validate=rule.Range(min=1
 DOCUMENT_STORAGE = env.str(
     "DOCUMENT_STORAGE", "files", validate=rule.OneOf(["files", "s3"], error="either files or s3")
 )
+# Reading a document: what one may cost at most (documents/reading).
+OCR = env.bool("OCR", True)
+READING_SECONDS = env.int("READING_SECONDS", 120, validate=rule.Range(min=5, max=3_600))
+READING_MEMORY_MB = env.int("READING_MEMORY_MB", 1_024, validate=rule.Range(min=256))
+READING_PAGES = env.int("READING_PAGES", 500, validate=rule.Range(min=1))
 DOCUMENT_LINK_S = env.int("DOCUMENT_LINK_S", 60, validate=rule.Range(min=1, max=3_600))
 DOCUMENTS = {
     "files": {
