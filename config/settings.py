@@ -95,6 +95,7 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "pgtrigger",
     "pghistory",
+    "procrastinate.contrib.django",
     "rest_framework",
     "django_filters",
     "csp",
@@ -311,6 +312,8 @@ DOCUMENT_STORAGE = env.str(
 OCR = env.bool("OCR", True)
 READING_SECONDS = env.int("READING_SECONDS", 120, validate=rule.Range(min=5, max=3_600))
 READING_MEMORY_MB = env.int("READING_MEMORY_MB", 1_024, validate=rule.Range(min=256))
+WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", 2, validate=rule.Range(min=1, max=64))
+WORKER_STALLED_S = env.float("WORKER_STALLED_S", 30.0, validate=rule.Range(min=0.5))
 READING_PAGES = env.int("READING_PAGES", 500, validate=rule.Range(min=1))
 DOCUMENT_LINK_S = env.int("DOCUMENT_LINK_S", 60, validate=rule.Range(min=1, max=3_600))
 DOCUMENTS = {

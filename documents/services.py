@@ -18,6 +18,7 @@ from documents import storage
 from documents.errors import DuplicateDocument, TooManyDocuments
 from documents.files.inspection import Inspected
 from documents.models import OrderDocument, OrderDocumentText, ReadingStatus
+from documents.reading import queue
 from orders.models import Order
 
 ENCRYPTED = "The PDF is protected by a password."
@@ -72,6 +73,8 @@ def add_document(
         document=document,
         **(skipped if found.is_encrypted else {}),
     ).save(force_insert=True)
+    if not found.is_encrypted:
+        queue.enqueue(document)
     return document
 
 

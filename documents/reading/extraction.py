@@ -112,3 +112,5 @@ def _run(limits: dict[str, Any], file: IO[bytes]) -> tuple[int | None, bytes]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        if process.stdout:
+            process.stdout.close()

@@ -68,6 +68,4 @@ def _folders() -> list[str]:
 
 
 def _languages(folder: str) -> tuple[str, ...]:
-    return tuple(
-        name for name in WANTED if (Path(folder) / f"{name}.traineddata").is_file()
-    )
+    return tuple(name for name in WANTED if (Path(folder) / f"{name}.traineddata").is_file())

@@ -28,6 +28,10 @@ OPEN = {
     "django_migrations": "what was migrated",
     "django_session": "opaque, found by a secret key",
     "pghistory_context": "empty: who did it stands in each event",
+    "procrastinate_jobs": "holds ids only; each job enters its organization before it works",
+    "procrastinate_events": "when jobs were made and taken",
+    "procrastinate_workers": "heartbeats",
+    "procrastinate_periodic_defers": "empty: nothing is done by the clock",
 }
 
 
