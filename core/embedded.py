@@ -41,7 +41,10 @@ STOP_SECONDS = 20.0
 MAX_LOG_BYTES = 5_000_000
 # Behind row-level security PostgreSQL searches an index only with functions that cannot tell of a
 # row by failing. These cannot, but only a superuser may say so (docs/configuration.md).
-SEARCHED_BY = ("textlike(text, text)", "textcat(text, text)", "upper(text)", "lower(text)")
+SEARCHED_BY = (
+    *("textlike(text, text)", "textcat(text, text)", "upper(text)", "lower(text)"),
+    "ts_match_vq(tsvector, tsquery)",
+)
 APPLICATION, OWNER = "dockside", "dockside_owner"  # the roles
 PASSED_ON = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2}
 # Set but empty means "not set", as compose files write it.

@@ -4,8 +4,10 @@ from typing import ClassVar
 
 import pgtrigger
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from core import history
@@ -285,6 +287,48 @@ class OrderDocumentText(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.document_id}: {self.status}"
+
+
+class DocumentSearch(models.Model):
+    """What a document is found by, kept by triggers from its title, its name and its pages.
+
+    `words` are for full text; `marks` are what looks like a number of something (a CMR, a plate, a
+    container), bare, with a space before and after each. documents/search.py says more.
+    """
+
+    document = models.OneToOneField(
+        OrderDocument,
+        primary_key=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="search",
+    )
+    organization = models.ForeignKey(
+        Organization, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    words = SearchVectorField()
+    marks = models.TextField(default=" ")
+
+    class Meta:
+        constraints = [
+            SameOrganization(
+                field="document",
+                name="documents_documentsearch_document_same_organization",
+                cascade=True,
+            ),
+        ]
+        indexes = [
+            # Every search reads the list of what is not yet sorted in: it is kept short.
+            GinIndex(fields=["words"], name="documents_words", gin_pending_list_limit=256),
+            GinIndex(
+                OpClass(F("marks"), "gin_trgm_ops"),
+                name="documents_marks",
+                gin_pending_list_limit=256,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.document_id)
 
 
 class AbandonedFile(models.Model):

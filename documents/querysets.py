@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Self
 
-from core.querysets import TenantQuerySet
+from core.querysets import Among, TenantQuerySet
 
 if TYPE_CHECKING:
     from documents.models import OrderDocument, OrderDocumentText  # noqa: F401
+    from documents.search import Search
 
 
 class OrderDocumentQuerySet(TenantQuerySet["OrderDocument"]):
@@ -14,6 +15,16 @@ class OrderDocumentQuerySet(TenantQuerySet["OrderDocument"]):
     def with_reading(self) -> Self:
         """Load how far the reading of each is, without its text: one statement."""
         return self.select_related("text").defer("text__pages")
+
+    def matching(self, search: "Search") -> Self:
+        """Documents in whose title, name or pages it stands."""
+        from documents.models import DocumentSearch
+
+        return self.filter(Among("pk", DocumentSearch.objects.filter(search.condition)))
+
+    def best_first(self, search: "Search") -> Self:
+        """Those that fit best first, and of those that fit alike the newest."""
+        return self.order_by(search.rank("search__").desc(), "-pk")
 
 
 class OrderDocumentTextQuerySet(TenantQuerySet["OrderDocumentText"]):

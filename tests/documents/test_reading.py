@@ -129,15 +129,16 @@ def workbook(rows: list[list[Any]]) -> bytes:
     )
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    relations = "application/vnd.openxmlformats-package.relationships+xml"
     package = "http://schemas.openxmlformats.org/package/2006"
     content = "application/vnd.openxmlformats-officedocument.spreadsheetml"
     return files.archive(
         {
-            "[Content_Types].xml": f'<Types xmlns="{package}/content-types"><Default'
-            ' Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override'
-            f' PartName="/xl/workbook.xml" ContentType="{content}.sheet.main+xml"/><Override'
-            f' PartName="/xl/worksheets/sheet1.xml" ContentType="{content}.worksheet+xml"/>'
-            "</Types>",
+            "[Content_Types].xml": f'<Types xmlns="{package}/content-types">'
+            f'<Default Extension="rels" ContentType="{relations}"/>'
+            f'<Override PartName="/xl/workbook.xml" ContentType="{content}.sheet.main+xml"/>'
+            '<Override PartName="/xl/worksheets/sheet1.xml"'
+            f' ContentType="{content}.worksheet+xml"/></Types>',
             "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship'
             f' Id="rId1" Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
             "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet'
