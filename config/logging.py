@@ -85,6 +85,8 @@ def dict_config(log_format: str, level: str) -> dict[str, Any]:
             "django.security": {"level": "ERROR"},
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             "django_redis": {"level": "WARNING"},
+            # Each job, as it is made, taken and ended; how it ended is on record with the document.
+            "procrastinate": {"level": "WARNING"},
             "psycopg.pool": {"level": "ERROR"},
             "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
         },

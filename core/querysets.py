@@ -33,6 +33,8 @@ class Joined(models.Func):
 class Among(models.Func):
     """Whether the column `name` is the key of a row of `rows`: `name = ANY (ARRAY(…))`.
 
+    With `key`, whether it is that column of a row.
+
     Like `__in`, but the rows are looked up once, before all else, and then by index: the planner
     never joins a whole table with what it takes for many rows.
     """
@@ -42,8 +44,8 @@ class Among(models.Func):
     output_field = models.BooleanField()
     conditional = True
 
-    def __init__(self, name: str, rows: models.QuerySet[Any]) -> None:
-        super().__init__(models.F(name), ArraySubquery(rows.order_by().values("pk")))
+    def __init__(self, name: str, rows: models.QuerySet[Any], *, key: str = "pk") -> None:
+        super().__init__(models.F(name), ArraySubquery(rows.order_by().values(key)))
 
 
 class TenantQuerySet(models.QuerySet[M]):

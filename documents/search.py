@@ -13,6 +13,7 @@ are marked so (core/embedded.py), operators of similarity are not.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -127,7 +128,7 @@ def search_for(words: str) -> Search:
     whole = _plain(words)
     if 1 < len(typed) <= 3 and len(whole) <= 16 and all(len(each) <= 4 for each in rest):
         asked.append(whole)
-    bare = _bare(asked)
+    bare = _bare(tuple(asked))
     found = [mark for mark in bare[: len(numbers)] if mark]
     ways = [(tuple(found), " ".join(rest))] if found else []
     if len(bare) > len(numbers) and bare[-1]:
@@ -139,13 +140,14 @@ def _plain(number: str) -> str:
     return re.sub(r"[\W_]", "", number)[:LONGEST_MARK]
 
 
-def _bare(numbers: list[str]) -> list[str]:
+@lru_cache(maxsize=256)  # one request asks more than once
+def _bare(numbers: tuple[str, ...]) -> list[str]:
     """Each in the form of `marks`, as the database makes them; empty for what is too short."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT btrim(documents_marks(number))"
             " FROM unnest(%s::text[]) WITH ORDINALITY AS each (number, place) ORDER BY place",
-            [numbers],
+            [list(numbers)],
         )
         return [row[0] for row in cursor.fetchall()]
 

@@ -33,7 +33,7 @@ def answer_with(request: HttpRequest, document: OrderDocument) -> HttpResponseBa
     if link is not None:
         return HttpResponseRedirect(link, headers={"Cache-Control": "no-store"})
     headers |= {"ETag": tag, "Accept-Ranges": "bytes"}
-    if _is_known(request, tag):
+    if is_known(request, tag):
         return _sandboxed(HttpResponse(status=304, headers=headers))
     size, wanted = document.size_bytes, (0, document.size_bytes)
     if request.headers.get("If-Range", tag) == tag:
@@ -74,7 +74,8 @@ def part_of(header: str, size: int) -> tuple[int, int]:
     return int(first), min(size, int(last) + 1 if last else size)
 
 
-def _is_known(request: HttpRequest, tag: str) -> bool:
+def is_known(request: HttpRequest, tag: str) -> bool:
+    """Whether the caller says that it has what has this tag."""
     header = request.headers.get("If-None-Match", "")
     return any(each in {"*", tag, f"W/{tag}"} for each in parse_etags(header))
 

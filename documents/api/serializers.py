@@ -36,7 +36,10 @@ class Status(Computed):
 
 
 @extend_schema_field(
-    {"type": "string", "description": "Why the reading failed or was skipped; else empty."}
+    {
+        "type": "string",
+        "description": "Why the reading failed or was skipped, or what is missing; else empty.",
+    }
 )
 class StatusReason(Computed):
     expression = F("text__error")

@@ -3,9 +3,11 @@
 from django.urls import path
 
 from documents.api import of_orders
+from documents.api.filters import offer_to_orders
 from documents.api.views import OrderDocumentViewSet
 
 of_orders.tell()
+offer_to_orders()
 
 urlpatterns = [
     path("documents", OrderDocumentViewSet.as_view({"get": "list", "post": "create"})),
@@ -16,4 +18,9 @@ urlpatterns = [
         ),
     ),
     path("documents/<str:document_id>/content", OrderDocumentViewSet.as_view({"get": "content"})),
+    path("documents/<str:document_id>/text", OrderDocumentViewSet.as_view({"get": "text"})),
+    path("documents/<str:document_id>/extract", OrderDocumentViewSet.as_view({"post": "extract"})),
+    path(
+        "documents/<str:document_id>/thumbnail", OrderDocumentViewSet.as_view({"get": "thumbnail"})
+    ),
 ]

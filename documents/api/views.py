@@ -6,14 +6,16 @@ from django.core.exceptions import ValidationError
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
-from core import text
+from core import text as texts
 from core.api.conditions import etag, expected_versions
+from core.api.filters import StrictFilterBackend
 from core.api.views import ContractViewSet
 from core.errors import NotFound
-from core.roles import Act
 from documents import services
 from documents.api import downloads, schema
 from documents.api.filters import DocumentFilter, OfOrderFilter
+from documents.api.reading import ReadingMixin
+from documents.api.relevance import BestFirst, SearchPages, searched, told
 from documents.api.serializers import OrderDocumentInput, OrderDocumentOut
 from documents.api.uploads import UploadMixin
 from documents.models import OrderDocument
@@ -30,9 +32,21 @@ class DocumentViewSet(ContractViewSet):
     filterset_class = DocumentFilter
     ordering_fields = ("created_at",)
     ordering = ("-created_at",)
+    filter_backends = [StrictFilterBackend, BestFirst]
+    pagination_class = SearchPages
 
     def get_queryset(self) -> Any:
         return OrderDocument.objects.visible_to(self.request.user).with_reading()
+
+    def page(self) -> dict[str, Any]:
+        """The page; in a search with the lines where it stands, by the ids of the documents."""
+        search = searched(self.request)
+        if search is None:
+            return super().page()
+        found = self.filter_queryset(self.get_queryset())
+        pages: Any = self.paginator
+        ids = [position.id for position in pages.positions(found, self.request, self)]
+        return {"data": self.listed.page(ids), "snippets": told(ids, search), **pages.envelope}
 
     @extend_schema(tags=["documents"], summary="List documents of all orders")
     def list(self, request: Any, *args: Any, **kwargs: Any) -> Response:
@@ -40,15 +54,14 @@ class DocumentViewSet(ContractViewSet):
 
 
 @schema.of_order
-class OrderDocumentViewSet(UploadMixin, DocumentViewSet):
+class OrderDocumentViewSet(UploadMixin, ReadingMixin, DocumentViewSet):
     """The documents of one order."""
 
     filterset_class = OfOrderFilter
-    acts = {"get": Act.VIEW}  # what is not one of the usual actions
 
     def get_queryset(self) -> OrderDocumentQuerySet:
         try:
-            of_order = text.identifier(self.kwargs["id"])
+            of_order = texts.identifier(self.kwargs["id"])
         except ValidationError:
             raise NotFound from None
         rows: OrderDocumentQuerySet = super().get_queryset()
@@ -96,7 +109,9 @@ class OrderDocumentViewSet(UploadMixin, DocumentViewSet):
 
     def perform_content_negotiation(self, request: Any, force: bool = False) -> Any:
         """A file is what it is, whatever `Accept` says."""
-        return super().perform_content_negotiation(request, force or self.action == "content")
+        return super().perform_content_negotiation(
+            request, force or self.action in {"content", "thumbnail"}
+        )
 
     def _answer_with(self, document: OrderDocument) -> Response:
         return Response(self.listed.of(document), headers={"ETag": etag(document.version)})

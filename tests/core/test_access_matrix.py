@@ -135,6 +135,9 @@ REQUESTS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
     "orders_documents_partial_update": (given(title="Signed"), {}),
     "orders_documents_destroy": (nothing, {}),
     "orders_documents_content_retrieve": (nothing, {}),
+    "orders_documents_text_retrieve": (nothing, {}),
+    "orders_documents_thumbnail_retrieve": (nothing, {}),
+    "orders_documents_extract_create": (given(), {}),
     "documents_list": (nothing, {}),
     **{
         f"{noun}_{act}": (body if act in {"create", "update", "partial_update"} else nothing, {})

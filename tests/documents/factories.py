@@ -43,12 +43,13 @@ class OrderDocumentTextFactory(DjangoModelFactory[OrderDocumentText]):
 
 
 def kept_document(order: Order, content: bytes = b"A text.") -> OrderDocument:
-    """A plain text as an upload leaves it: the row, and the file in the storage."""
+    """A plain text with a thumbnail, were it one: the row, and the one file in the storage."""
     sha256 = hashlib.sha256(content).hexdigest()
     storage.put(order.organization_id, sha256, io.BytesIO(content), size=len(content))
     document: OrderDocument = OrderDocumentFactory(
         order=order,
         sha256=sha256,
+        thumbnail_sha256=sha256,
         size_bytes=len(content),
         file_name="text.txt",
         content_type="text/plain",
