@@ -10,6 +10,8 @@ class DocumentsConfig(AppConfig):
     def ready(self) -> None:
         from orders.models import Order
 
+        from documents import metrics  # noqa: F401 - registers what it looks at
+
         post_delete.connect(_remove_files, sender=Order, dispatch_uid="documents")
 
 

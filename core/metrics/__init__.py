@@ -140,6 +140,18 @@ DEAD_ROWS = _gauge(
     mode="livemax",
 )
 
+JOBS = _gauge(
+    "dockside_jobs",
+    "Jobs that wait, run or failed for good.",
+    ["state"],
+    mode="livemax",
+)
+JOBS_OLDEST = _gauge(
+    "dockside_jobs_oldest_waiting_seconds",
+    "Age of the job that has waited longest.",
+    mode="livemax",
+)
+
 CPU_SECONDS = _counter("dockside_process_cpu_seconds", "CPU time of all workers.")
 MEMORY = _gauge("dockside_process_resident_memory_bytes", "Memory of a worker.")
 OPEN_FILES = _gauge("dockside_process_open_files", "Files and sockets a worker has open.")
