@@ -8,9 +8,8 @@ class DocumentsConfig(AppConfig):
     name = "documents"
 
     def ready(self) -> None:
-        from orders.models import Order
-
         from documents import metrics  # noqa: F401 - registers what it looks at
+        from orders.models import Order
 
         post_delete.connect(_remove_files, sender=Order, dispatch_uid="documents")
 
