@@ -38,6 +38,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 orders("In terminal", "warehouse", in_terminal="1"),
                 orders("Late", "schedule", late="1"),
                 orders("All orders", "list_alt"),
+                registry("Documents", "find_in_page", "documents_orderdocument"),
             ],
         },
         {

@@ -25,6 +25,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from core.management.commands._beside import worker_beside
+
 DEFAULT_BIND = "127.0.0.1:8000"
 PORTS_TRIED = 100  # from the default one upwards
 READY_SECONDS = 60.0
@@ -99,11 +101,12 @@ class Command(BaseCommand):
             self.say(f"API:   {url}/api/v1/")
             self.say(f"docs:  {url}/api/v1/docs")
             self.say(f"admin: {url}/admin/")
-            self.say(f"ready: {url}")
-            while (code := self.running[0].wait(LOOK_SECONDS)) is None:
-                if self.deploy_wanted:
-                    self.deploy_wanted = False
-                    self.deploy(listener, address)
+            with worker_beside():
+                self.say(f"ready: {url}")
+                while (code := self.running[0].wait(LOOK_SECONDS)) is None:
+                    if self.deploy_wanted:
+                        self.deploy_wanted = False
+                        self.deploy(listener, address)
         finally:
             self.stopping = True
             listener.close()  # who comes from now on is refused, instead of waiting for nobody

@@ -1,0 +1,136 @@
+"""The admin's page over all documents: searched, with the lines found, leading to the orders."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from unfold.contrib.filters.admin import MultipleChoicesDropdownFilter
+from unfold.decorators import action, display
+
+from core.admin import TenantAdmin
+from documents.models import OrderDocument, ReadingStatus
+from documents.reading import services as reading
+from documents.search import Search, search_for, snippets
+
+STATUS_COLOURS = {
+    ReadingStatus.PENDING.label: "info",
+    ReadingStatus.RUNNING.label: "info",
+    ReadingStatus.DONE.label: "success",
+    ReadingStatus.FAILED.label: "danger",
+    ReadingStatus.SKIPPED.label: "warning",
+}
+
+
+def asked(words: str) -> Search | None:
+    words = words.replace("\0", "").strip()[:200]
+    return search_for(words) if words else None
+
+
+class DocumentChangeList(ChangeList):
+    """The best come first in a search, and each document knows where it stands in it."""
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet:
+        rows: Any = super().get_queryset(request, *args, **kwargs)
+        search = asked(self.query)
+        return rows.best_first(search) if search and "o" not in self.params else rows
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if search := asked(self.query):
+            page = {document.pk: document for document in self.result_list}
+            for key, lines in snippets(page, search).items():
+                page[key].lines = lines
+
+
+class DocumentSearchAdmin(TenantAdmin):
+    """Documents are added and deleted where they belong: on the page of their order."""
+
+    list_display = ["name", "of_order", "kind", "reading", "lines"]
+    list_filter = [
+        ("type", MultipleChoicesDropdownFilter),
+        ("text__status", MultipleChoicesDropdownFilter),
+    ]
+    list_select_related = ["order", "organization"]
+    list_display_links = None
+    search_fields = ["title"]
+    search_help_text = "Words of title, name or text; a number, also with one character wrong"
+    ordering = ["-created_at"]
+    actions = ["read_again"]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).with_reading()  # type: ignore[attr-defined]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return DocumentChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[QuerySet, bool]:
+        search = asked(search_term)
+        return (queryset.matching(search) if search else queryset), False
+
+    @display(description="Document", ordering="title")
+    def name(self, document: OrderDocument) -> str:
+        return str(document)
+
+    @display(description="Order")
+    def of_order(self, document: OrderDocument) -> SafeString:
+        address = reverse("admin:orders_order_change", args=[document.order_id])
+        return format_html('<a class="font-medium" href="{}">{}</a>', address, document.order)
+
+    @display(description="Type", ordering="type")
+    def kind(self, document: OrderDocument) -> str:
+        return str(document.get_type_display())
+
+    @display(description="Text", label=STATUS_COLOURS)
+    def reading(self, document: OrderDocument) -> str:
+        return str(document.text.get_status_display())
+
+    @display(description="Found")
+    def lines(self, document: OrderDocument) -> SafeString | str:
+        """Where it stands; without a search, why there is no text."""
+        found = getattr(document, "lines", [])
+        if not found:
+            return document.text.error
+        return format_html_join(
+            mark_safe("<br>"),
+            "page {}: {}",
+            ((line.page, _marked(line.parts)) for line in found),
+        )
+
+    @action(description="Read again", permissions=["change"])
+    def read_again(self, request: HttpRequest, queryset: Any) -> None:
+        documents = list(queryset.order_by("pk"))
+        for document in documents:
+            reading.ask_again(document)
+        self.message_user(request, f"To be read again: {len(documents)}.", messages.SUCCESS)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """For the action; a single document is changed on the page of its order."""
+        return obj is None and super().has_change_permission(request)
+
+
+def _marked(parts: list[str]) -> SafeString:
+    """Every other part is what was searched for."""
+    return format_html_join(
+        "",
+        "{}",
+        (
+            (format_html("<mark>{}</mark>", part) if place % 2 else part,)
+            for place, part in enumerate(parts)
+        ),
+    )
+
+
+admin.site.register(OrderDocument, DocumentSearchAdmin)
