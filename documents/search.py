@@ -17,13 +17,25 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.search import SearchQuery, SearchRank
 from django.db import connection
-from django.db.models import BooleanField, Case, F, FloatField, Func, Q, Value, When
+from django.db.models import (
+    BooleanField,
+    Case,
+    F,
+    FloatField,
+    Func,
+    Q,
+    TextField,
+    Value,
+    When,
+)
 
 _DIGIT = re.compile(r"[0-9]")
 CONFIGURATIONS = ("dockside_norwegian", "dockside_simple")
 SHORTEST_MISREAD = 5  # of four characters with one unknown, there is too little left
+FEWEST_DIGITS = 3
 LONGEST_MARK = 40
 MOST_MARKS = 4
 SNIPPETS = 2  # of one document
@@ -52,11 +64,11 @@ _HEADLINES = f"""
 _QUERY = " || ".join(f"websearch_to_tsquery('{name}', %s)" for name in CONFIGURATIONS)
 
 
-class Like(Func):
-    """`LIKE` with a pattern of ours; Django's lookups escape what is special in it."""
+class LikeAny(Func):
+    """`LIKE` with any of some patterns of ours: one look into the index for all of them."""
 
-    template = "(%(expressions)s)"
-    arg_joiner = " LIKE "
+    template = "%(expressions)s)"
+    arg_joiner = " LIKE ANY("
     output_field = BooleanField()
     conditional = True
 
@@ -155,11 +167,17 @@ def _bare(numbers: tuple[str, ...]) -> list[str]:
 def _like(mark: str) -> Q:
     """Rows with this number, or a part of it that is long enough, or with one character wrong."""
     if len(mark) < SHORTEST_MISREAD:
-        return Q(marks__contains=f" {mark} ")
-    found = Q(marks__contains=mark)
-    for place in range(len(mark)):
-        found |= Q(Like(F("marks"), Value(f"% {mark[:place]}_{mark[place + 1 :]} %")))
-    return found
+        patterns = [f"% {mark} %"]
+    else:
+        patterns = [f"%{mark}%"]
+    if _is_misread(mark):
+        patterns += [f"% {mark[:at]}_{mark[at + 1 :]} %" for at in range(len(mark))]
+    return Q(LikeAny(F("marks"), Value(patterns, output_field=ArrayField(TextField()))))
+
+
+def _is_misread(mark: str) -> bool:
+    """Whether it is looked for with a character wrong: a number, no word with a digit in it."""
+    return len(mark) >= SHORTEST_MISREAD and len(_DIGIT.findall(mark)) >= FEWEST_DIGITS
 
 
 # ---------------------------------------------------------------------------------------- snippets
@@ -212,7 +230,7 @@ def _numbers(pages: list[str], marks: Iterable[str]) -> Iterator[Snippet]:
 
 def _spaced(mark: str) -> str:
     characters = [f"[{_ALIKE.get(each, re.escape(each))}]" for each in mark]
-    places = range(len(mark)) if len(mark) >= SHORTEST_MISREAD else []
+    places = range(len(mark)) if _is_misread(mark) else []
     gap = "[ ./-]?"
     variants = [characters, *([*characters[:n], r"\w", *characters[n + 1 :]] for n in places)]
     return "|".join(gap.join(variant) for variant in variants)
