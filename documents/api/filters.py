@@ -46,7 +46,8 @@ class DocumentFilter(OfOrderFilter):
 
 def offer_to_orders() -> None:
     """Have the list of orders search in documents; `orders` itself knows of none."""
-    offered: Any = OrderFilter.base_filters
+    filters_of_orders: Any = OrderFilter
+    offered = filters_of_orders.base_filters
     offered["q_documents"] = PartFilter(
         method=_found_in_documents,
         help_text="Search in documents: words or a number in a document of the order, as `q` of"
