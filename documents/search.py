@@ -154,14 +154,16 @@ def _plain(number: str) -> str:
 
 @lru_cache(maxsize=256)  # one request asks more than once
 def _bare(numbers: tuple[str, ...]) -> list[str]:
-    """Each in the form of `marks`, as the database makes them; empty for what is too short."""
+    """Each in the form of `marks`, as the database makes them; empty for what is no number."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT btrim(documents_marks(number))"
             " FROM unnest(%s::text[]) WITH ORDINALITY AS each (number, place) ORDER BY place",
             [list(numbers)],
         )
-        return [row[0] for row in cursor.fetchall()]
+        bare = [str(row[0]) for row in cursor.fetchall()]
+    # A word with a digit or two is found by its letters, as every word is.
+    return [mark if len(_DIGIT.findall(mark)) >= FEWEST_DIGITS else "" for mark in bare]
 
 
 def _like(mark: str) -> Q:

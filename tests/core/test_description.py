@@ -64,7 +64,9 @@ class TestTheDescription:
         names = Counter(operation["operationId"] for _, _, operation in operations(document))
         assert set(names.values()) == {1}
         for path, _, operation in operations(document):
-            assert operation["tags"] == ["documents" if "/documents" in path else path.split("/")[1]]
+            assert operation["tags"] == [
+                "documents" if "/documents" in path else path.split("/")[1]
+            ]
 
     def test_says_where_one_has_to_sign_in(self, document):
         private = {(route.path, method) for route, method in PRIVATE}
