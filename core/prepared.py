@@ -7,15 +7,33 @@ Composing a QuerySet and compiling it costs more than what such a statement does
 at the first use and prepared once per connection; values are bound by the server.
 """
 
+import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import connection, models
 from django.db.models import Expression
 from psycopg.sql import Literal
 
 from core.postgres.base import prepared_cursor
+
+if TYPE_CHECKING:
+    from core.models import Principal
+
+_SCALARS = (int, Decimal, uuid.UUID, date, time)
+
+
+def untyped(value: Any) -> Any:
+    """`value` as a text, which PostgreSQL reads as what the statement needs there; None stays.
+
+    A statement is prepared for the types of its values: small numbers and large ones, or a day and
+    none, would each be another statement.
+    """
+    return str(value) if isinstance(value, _SCALARS) else value
 
 
 class Given(Expression):
@@ -27,6 +45,14 @@ class Given(Expression):
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[str | int, ...]]:
         return f"%({self.name})s", ()
+
+
+class GivenMany(Given):
+    """Some values, as `pk__in=GivenMany("ids", UUIDField())` takes them."""
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[str | int, ...]]:
+        kind = self.output_field.db_type(connection)
+        return f"(SELECT unnest(%({self.name})s::{kind}[]))", ()
 
 
 def text_of(rows: Any) -> str:
@@ -53,3 +79,41 @@ class Prepared:
             cursor.execute(self._text, given)
             row: tuple[Any, ...] | None = cursor.fetchone()
         return row
+
+    def all(self, **given: Any) -> list[tuple[Any, ...]]:
+        """Every row, as PostgreSQL sends it."""
+        with prepared_cursor(connection) as cursor:
+            cursor.execute(self._text, given)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+
+@dataclass(frozen=True)
+class Whoever:
+    """Stands for the caller where `visible_to` becomes part of a prepared statement."""
+
+    is_superuser: bool
+    is_bound: bool
+
+    organization_id: ClassVar[Given] = Given("organization_id", models.UUIDField())
+
+    @property
+    def bound_terminal_ids(self) -> Any:
+        return GivenMany("terminal_ids", models.UUIDField()) if self.is_bound else ()
+
+
+class PreparedFor:
+    """The statement of a QuerySet that depends on who asks, which the function is given."""
+
+    def __init__(self, rows: Callable[[Whoever], Any]) -> None:
+        self._rows = rows
+        self._prepared: dict[Whoever, Prepared] = {}
+
+    def all(self, who: "Principal", **given: Any) -> list[tuple[Any, ...]]:
+        """Every row that `who` sees, as PostgreSQL sends it."""
+        bound = [] if who.is_superuser else list(who.bound_terminal_ids)
+        kind = Whoever(who.is_superuser, bool(bound))
+        if kind not in self._prepared:
+            self._prepared[kind] = Prepared(lambda: self._rows(kind))
+        theirs = {"organization_id": who.organization_id, "terminal_ids": bound}
+        return self._prepared[kind].all(**theirs, **given)

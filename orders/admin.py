@@ -38,6 +38,7 @@ from orders.forms import CancelForm, OrderForm
 from orders.legs import ARRIVAL, DEPARTURE, LEGS, Leg
 from orders.models import Order, Status
 from orders.querysets import OrderQuerySet
+from orders.references import REFERENCES
 from orders.selectors import terminal_days
 
 admin.site.index_title = "Today"
@@ -156,12 +157,12 @@ class OrderAdmin(HistoryPage, TenantAdmin):
         ("service", MultipleChoicesDropdownFilter),
         ("commodity", MultipleChoicesDropdownFilter),
     ]
-    list_select_related = ["organization", *services.REFERENCES]
+    list_select_related = ["organization", *REFERENCES]
     search_fields = ["reference"]
     search_help_text = "Reference, plate, driver or notes"
     actions = ["arrive_selected", "depart_selected", "cancel_selected", "reopen_selected"]
     actions_detail = ["cancel"]
-    autocomplete_fields = list(services.REFERENCES)
+    autocomplete_fields = list(REFERENCES)
     change_form_before_template = "orders/admin/order_head.html"
     compressed_fields = False
     warn_unsaved_form = True

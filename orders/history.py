@@ -17,7 +17,7 @@ from core.errors import FieldError, NotFound, RuleBroken
 from core.models import User
 from fleet.models import Driver, Trailer, Truck
 from orders.models import Order, Status
-from orders.services import REFERENCES
+from orders.references import REFERENCES
 from terminals.models import Terminal
 
 EVENTS: Any = history.events_of(Order)

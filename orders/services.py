@@ -15,19 +15,11 @@ from typing import Any
 from core import services
 from core.constraints import keep_rules
 from core.errors import FieldError, RuleBroken, StaleVersion, UnknownReference
-from core.models import Principal, TenantModel
-from fleet.models import Driver, Trailer, Truck
+from core.models import Principal
 from orders.errors import WrongStatus
 from orders.legs import ARRIVAL, DEPARTURE, LEGS, is_skipped
 from orders.models import Order, Status
-from terminals.models import Terminal
-
-REFERENCES: dict[str, type[TenantModel]] = {
-    "terminal": Terminal,
-    **{f"{leg.prefix}_driver": Driver for leg in LEGS},
-    **{f"{leg.prefix}_truck": Truck for leg in LEGS},
-    **{f"{leg.prefix}_trailer": Trailer for leg in LEGS},
-}
+from orders.references import REFERENCES, find
 
 # The columns that people set; the others follow from steps, or are kept by the database.
 PLANNED_BY_PEOPLE = {field.attname for field in Order._meta.concrete_fields if field.editable}
@@ -36,8 +28,8 @@ PLANNED_BY_PEOPLE = {field.attname for field in Order._meta.concrete_fields if f
 def create_order(values: Mapping[str, Any], *, by: Principal) -> Order:
     """Plan an order; returns it as stored, with what it refers to at hand.
 
-    `values` are columns by name, foreign keys as ids (`terminal_id`). One statement per table that
-    is referred to, and one INSERT.
+    `values` are columns by name, foreign keys as ids (`terminal_id`). One statement for
+    all that is referred to, and one INSERT.
 
     Raises:
         UnknownReference: an id names nothing that `by` can see.
@@ -210,27 +202,24 @@ def _move(order: Order, **values: Any) -> Order:
 
 
 def _fill(order: Order, values: Mapping[str, Any], *, by: Principal) -> None:
-    """Set `values`; foreign keys are looked up, one statement per table.
+    """Set `values`; foreign keys are looked up, all in one statement.
 
     They name what `by` can see and what is the order's own organization's: a superuser sees more.
     """
     services.assign(order, {name: value for name, value in values.items() if name[-3:] != "_id"})
-    wanted: dict[type[TenantModel], dict[str, Any]] = {}
-    for name, model in REFERENCES.items():
-        if f"{name}_id" in values:
-            if values[f"{name}_id"] is None:
-                setattr(order, name, None)
-            else:
-                wanted.setdefault(model, {})[name] = values[f"{name}_id"]
+    given = {name: values[f"{name}_id"] for name in REFERENCES if f"{name}_id" in values}
+    wanted = {name: key for name, key in given.items() if key is not None}
+    found = find(wanted, by=by) if wanted else {}
     unknown = []
-    for model, ids in wanted.items():  # the terminal first: it says whose a new order is
-        found = model.objects.visible_to(by).in_bulk(set(ids.values()))
-        for name, key in ids.items():
-            if key in found and order.organization_id in {None, found[key].organization_id}:
-                setattr(order, name, found[key])
-                order.organization_id = found[key].organization_id
-            else:
-                unknown.append(f"{name}_id")
+    for name, key in given.items():
+        thing = found.get(name)
+        if thing is not None and order.organization_id in {None, thing.organization_id}:
+            setattr(order, name, thing)
+            order.organization_id = thing.organization_id
+        elif key is None:
+            setattr(order, name, None)
+        else:
+            unknown.append(f"{name}_id")
     if unknown:
         raise UnknownReference(unknown)
 
