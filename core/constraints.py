@@ -8,6 +8,8 @@ What people are told lives on the constraint and stays out of the migrations.
 import copy
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from operator import attrgetter
 from typing import Any, Self, cast
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
@@ -29,42 +31,65 @@ _LOOKUPS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def _value(instance: models.Model, name: str) -> Any:
-    field: Any = instance._meta.get_field(name)
-    return getattr(instance, field.attname)
+Judge = Callable[[Any], bool | None]
+"""What SQL says of a condition for the values on an instance; None is SQL's unknown."""
 
 
-def _leaf(instance: models.Model, path: str, wanted: Any) -> bool | None:
-    name, _, lookup = path.partition(LOOKUP_SEP)
-    value = _value(instance, name)
-    if lookup == "isnull":
-        return (value is None) is wanted
-    if isinstance(wanted, F):
-        wanted = _value(instance, wanted.name)  # type: ignore[attr-defined]
-    if value is None or wanted is None:
-        return None
-    return _LOOKUPS[lookup or "exact"](value, wanted)
-
-
-def truth(condition: Any, instance: models.Model) -> bool | None:
-    """What SQL says of `condition` for the values on `instance`; None is SQL's unknown.
+def judge(condition: Q, model: type[models.Model]) -> Judge:
+    """`condition` as a function of an instance of `model`.
 
     Knows the fields of the row itself, `F` of the same row and the lookups that rules are made of.
 
     Raises:
         KeyError: a lookup that only the database knows.
     """
-    results = [
-        truth(child, instance) if isinstance(child, Q) else _leaf(instance, *child)
+    children = [
+        judge(child, model) if isinstance(child, Q) else _leaf(model, *child)
         for child in cast(list[Any], condition.children)
     ]
     decisive = condition.connector == Q.OR  # one True decides an OR, one False an AND
-    result: bool | None
-    if decisive in results:
-        result = decisive
-    else:
-        result = None if None in results else not decisive
-    return (not result) if condition.negated and result is not None else result
+
+    def said(instance: Any) -> bool | None:
+        result: bool | None = not decisive
+        for child in children:
+            told = child(instance)
+            if told is decisive:
+                return decisive
+            if told is None:
+                result = None
+        return result
+
+    def denied(instance: Any) -> bool | None:
+        told = said(instance)
+        return None if told is None else not told
+
+    return denied if condition.negated else said
+
+
+def _leaf(model: type[models.Model], path: str, wanted: Any) -> Judge:
+    name, _, lookup = path.partition(LOOKUP_SEP)
+    value = _value(model, name)
+    if lookup == "isnull":
+        return lambda instance: (value(instance) is None) is wanted
+    compare = _LOOKUPS[lookup or "exact"]
+    other = _value(model, wanted.name) if isinstance(wanted, F) else lambda _: wanted  # type: ignore[attr-defined]
+
+    def said(instance: Any) -> bool | None:
+        left, right = value(instance), other(instance)
+        return None if left is None or right is None else compare(left, right)
+
+    return said
+
+
+def _value(model: type[models.Model], name: str) -> Callable[[Any], Any]:
+    field: Any = model._meta.get_field(name)
+    return attrgetter(field.attname)
+
+
+@cache
+def _rules(model: type[models.Model]) -> list[tuple["Rule", Judge]]:
+    rules = [each for each in model._meta.constraints if isinstance(each, Rule)]
+    return [(rule, judge(rule.condition, model)) for rule in rules]
 
 
 class Told:
@@ -119,7 +144,7 @@ class Rule(Told, models.CheckConstraint):
         using: str = "default",
     ) -> None:
         """Judge in Python what Django would ask the database: one statement per constraint."""
-        if truth(self.condition, instance) is False:
+        if judge(self.condition, model)(instance) is False:
             at = self.field if self.field and self.field not in (exclude or ()) else None
             raise ValidationError(
                 {at or NON_FIELD_ERRORS: ValidationError(self.message, code=self.code)}
@@ -158,9 +183,9 @@ def referable(table: str) -> Unique:
 
 def broken_rules(instance: models.Model) -> Iterator[FieldError]:
     """Each rule of the model that `instance`, as it is in memory, would break."""
-    for constraint in instance._meta.constraints:
-        if isinstance(constraint, Rule) and truth(constraint.condition, instance) is False:
-            yield constraint.told()
+    for rule, said in _rules(type(instance)):
+        if said(instance) is False:
+            yield rule.told()
 
 
 def keep_rules(instance: models.Model, *more: Iterable[FieldError]) -> None:

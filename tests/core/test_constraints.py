@@ -14,7 +14,7 @@ from django.db.models import F, Q
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.constraints import Rule, Unique, broken_rules, keep_rules, truth
+from core.constraints import Rule, Unique, broken_rules, judge, keep_rules
 from core.database_errors import refusal_of
 from core.errors import RuleBroken
 from core.models import Organization, Role, User
@@ -161,7 +161,7 @@ def agrees(model):
     )
     @given(instances(model))
     def test(instance):
-        said = {rule.name: truth(rule.condition, instance) for rule in rules(model)}
+        said = {rule.name: judge(rule.condition, model)(instance) for rule in rules(model)}
         assert said == judged_by_postgresql(instance)
         told = [rule.told() for rule in rules(model) if said[rule.name] is False]
         assert list(broken_rules(instance)) == told
@@ -349,11 +349,11 @@ class TestTruth:
         ids=str,
     )
     def test_is_sqls_of_three_values(self, condition, said):
-        assert truth(condition, Order(reference="x")) is said
+        assert judge(condition, Order)(Order(reference="x")) is said
 
     def test_is_not_guessed_where_only_the_database_knows(self):
         with pytest.raises(KeyError):
-            truth(Q(reference__icontains="x"), Order(reference="x"))
+            judge(Q(reference__icontains="x"), Order)
 
 
 class TestAConstraint:
