@@ -1,6 +1,7 @@
 """What comes in: objects in which every key is known."""
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,14 @@ from core.errors import FieldError, RuleBroken
 
 
 class InputSerializer(serializers.Serializer[Any]):
-    """The fields of a request's body; a key that is not one of them is refused by its name."""
+    """The fields of a request's body; a key that is not one of them is refused by its name.
+
+    The fields are made once for all requests and know none of them: no `context`.
+    """
+
+    @property
+    def fields(self) -> Any:  # type: ignore[override]
+        return _fields_of(type(self), self.partial)
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, Mapping):
@@ -51,3 +59,9 @@ class InputSerializer(serializers.Serializer[Any]):
         if refused:
             raise RuleBroken(refused)
         return values
+
+
+@cache
+def _fields_of(kind: type[InputSerializer], partial: bool) -> Any:
+    """The fields of a form of this kind that has no data; to copy them costs more than to judge."""
+    return super(InputSerializer, kind(partial=partial)).fields
