@@ -17,6 +17,8 @@ from django_countries.data import COUNTRIES
 
 from core.rates import NOT_A_RATE, RATE
 
+_CONTROL = re.compile(r"[^\t\r\n\x20-\x7e\xa0-\U0010ffff]")  # the category Cc, without three
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME = re.compile(r"\d\d:\d\d(:\d\d)?", re.ASCII)
@@ -37,7 +39,7 @@ def storable(value: str) -> str:
     """`value`, unless it holds what PostgreSQL cannot keep: NUL or half a surrogate pair."""
     if "\x00" in value:
         raise _refuse("null-character", "The NUL character is not allowed.")
-    if any("\ud800" <= char <= "\udfff" for char in value):
+    if _SURROGATE.search(value):
         raise _refuse("invalid-unicode", "Half of a surrogate pair is not a character.")
     return value
 
@@ -45,7 +47,7 @@ def storable(value: str) -> str:
 def notes(value: str) -> str:
     """Free text of many lines: trimmed; of the control characters only tab and line ends stay."""
     value = storable(value).strip()
-    if any(unicodedata.category(char) == "Cc" and char not in "\t\r\n" for char in value):
+    if _CONTROL.search(value):
         raise _refuse("control-character", "Control characters are not allowed.")
     return value
 
@@ -57,7 +59,10 @@ def line(value: str) -> str:
     refused: two names that look alike must be alike.
     """
     value = unicodedata.normalize("NFC", storable(value).strip())
-    if any(unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"} for char in value):
+    # What is printable is in none of these categories, and quickly told.
+    if not value.isprintable() and any(
+        unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"} for char in value
+    ):
         raise _refuse(
             "control-character",
             "Control, zero-width and direction characters are not allowed.",
