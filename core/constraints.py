@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from operator import attrgetter
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models
@@ -35,7 +35,7 @@ Judge = Callable[[Any], bool | None]
 """What SQL says of a condition for the values on an instance; None is SQL's unknown."""
 
 
-def judge(condition: Q, model: type[models.Model]) -> Judge:
+def judge(condition: Any, model: type[models.Model]) -> Judge:
     """`condition` as a function of an instance of `model`.
 
     Knows the fields of the row itself, `F` of the same row and the lookups that rules are made of.
@@ -45,7 +45,7 @@ def judge(condition: Q, model: type[models.Model]) -> Judge:
     """
     children = [
         judge(child, model) if isinstance(child, Q) else _leaf(model, *child)
-        for child in cast(list[Any], condition.children)
+        for child in condition.children
     ]
     decisive = condition.connector == Q.OR  # one True decides an OR, one False an AND
 

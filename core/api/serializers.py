@@ -21,7 +21,7 @@ class InputSerializer(serializers.Serializer[Any]):
     """
 
     @property
-    def fields(self) -> Any:  # type: ignore[override]
+    def fields(self) -> Any:
         return _fields_of(type(self), self.partial)
 
     def to_internal_value(self, data: Any) -> Any:
