@@ -7,12 +7,12 @@ from typing import Any, ClassVar, TypeAlias
 
 import pgtrigger
 from django.contrib.auth.models import AbstractUser, UserManager
-from django.db import connections, models, router
-from django.db.models import Q, sql
+from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.functional import cached_property
 
-from core import cache, cache_listener, history
+from core import cache, cache_listener, history, writing
 from core.constraints import Rule, Unique, referable
 from core.fields import LineField, RateField
 from core.ids import new_id
@@ -52,23 +52,16 @@ class TimestampedModel(models.Model):
             )
         ]
 
+    def save_new(self) -> None:
+        """Write this row, which is new, and read back what the database set: one statement."""
+        writing.insert(self)
+
     def save_changes(self, names: Iterable[str]) -> None:
         """Write only the columns of the fields `names`, and read back what the database set.
 
         One statement, `UPDATE … RETURNING`; the caller holds the row.
         """
-        using = router.db_for_write(type(self), instance=self)
-        fields: list[Any] = [self._meta.get_field(name) for name in names]
-        returned: list[Any] = [self._meta.get_field(name) for name in self.kept_by_database]
-        query: Any = type(self)._base_manager.filter(pk=self.pk).query.chain(sql.UpdateQuery)
-        query.add_update_fields([(field, None, getattr(self, field.attname)) for field in fields])
-        connection = connections[using]
-        statement, params = query.get_compiler(connection=connection).as_sql()
-        columns = ", ".join(connection.ops.quote_name(field.column) for field in returned)
-        with connection.cursor() as cursor:
-            cursor.execute(f"{statement} RETURNING {columns}", params)
-            for field, value in zip(returned, cursor.fetchone(), strict=True):
-                setattr(self, field.attname, value)
+        writing.update(self, names, returning=self.kept_by_database)
 
 
 @history.tracked()
@@ -222,6 +215,10 @@ class ReferenceModel(TenantModel):
 
     def save(self, *args: Any, **options: Any) -> None:
         super().save(*args, **options)
+        self._forget()
+
+    def save_new(self) -> None:
+        super().save_new()
         self._forget()
 
     def save_changes(self, names: Iterable[str]) -> None:

@@ -37,7 +37,7 @@ def create(model: type[TenantModel], values: Mapping[str, Any], *, by: Principal
     """
     instance = model(organization_id=home_of(by), **values)
     keep_rules(instance)
-    instance.save(force_insert=True)
+    instance.save_new()
     return instance
 
 

@@ -38,7 +38,7 @@ def create_order(values: Mapping[str, Any], *, by: Principal) -> Order:
     order = Order()
     _fill(order, values, by=by)
     _keep_rules(order)
-    order.save(force_insert=True)
+    order.save_new()
     return order
 
 

@@ -274,23 +274,23 @@ class TestChanges:
                 }
             )
 
-        def bulk_create():
-            fresh = [build()]
-            for each in fresh:
-                for name in ("account_code", "license_plate", "phone"):
-                    if hasattr(each, name):
-                        setattr(each, name, "+4795900001" if name == "phone" else "NEW1")
-                each.name = "Bulk"
-            model.objects.bulk_create(fresh)
+        def fresh(number):
+            row = build()
+            for name in ("account_code", "license_plate", "phone"):
+                if hasattr(row, name):
+                    setattr(row, name, f"{'+479590000' if name == 'phone' else 'NEW'}{number}")
+            row.name = f"Fresh {number}"
+            return row
 
         return {
             "POST": post,
             "PATCH": patch,
             "save": save,
+            "save_new": lambda: fresh(1).save_new(),
             "save_changes": change,
             "update": lambda: rows().update(name="Updated") if resource.name != "terminals" else 0,
             "bulk_update": bulk_update,
-            "bulk_create": bulk_create,
+            "bulk_create": lambda: model.objects.bulk_create([fresh(2)]),
             "delete": lambda: rows().order_by("name").first().delete(),
             "DELETE": delete_over_rest,
             "delete of many": lambda: rows().delete(),
