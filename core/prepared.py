@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import connection, models
 from django.db.models import Expression
+from django.db.models.query import get_related_populators
 from psycopg.sql import Literal
 
 from core.postgres.base import prepared_cursor
@@ -57,7 +58,10 @@ class GivenMany(Given):
 
 def text_of(rows: Any) -> str:
     """The SQL of a QuerySet: what is `Given` stays open, every other value is part of the text."""
-    sql, params = rows.query.sql_with_params()
+    return _filled(*rows.query.sql_with_params())
+
+
+def _filled(sql: str, params: tuple[Any, ...]) -> str:
     first, *others = str(sql).split("%s")
     literals = (Literal(value).as_string().replace("%", "%%") for value in params)
     return first + "".join(literal + part for literal, part in zip(literals, others, strict=True))
@@ -88,6 +92,44 @@ class Prepared:
         return rows
 
 
+class PreparedOne(Prepared):
+    """The statement of a QuerySet of instances, joined with what they refer to."""
+
+    def one(self, **given: Any) -> Any | None:
+        """The first row as an instance, what it is joined with at hand; None where there is none.
+
+        Its values are as PostgreSQL sends them, past the converters of model fields.
+        """
+        row = self.first(**given)
+        if row is None:
+            return None
+        model, columns, names, joined = self._shape
+        made = model.from_db(connection.alias, names, row[columns])
+        for populator in joined:
+            populator.populate(row, made)
+        return made
+
+    @cached_property
+    def _text(self) -> str:
+        return self._compiled[0]
+
+    @cached_property
+    def _shape(self) -> tuple[Any, slice, list[str], list[Any]]:
+        return self._compiled[1]
+
+    @cached_property
+    def _compiled(self) -> tuple[str, tuple[Any, slice, list[str], list[Any]]]:
+        """The text, and how instances are made of its columns: as Django's `ModelIterable` does."""
+        compiler: Any = self._rows().query.get_compiler(connection.alias)
+        text = _filled(*compiler.as_sql())
+        select, told = compiler.select, compiler.klass_info
+        columns = slice(told["select_fields"][0], told["select_fields"][-1] + 1)
+        names = [column.target.attname for column, *_ in select[columns]]
+        # The type stubs are those of a later Django.
+        joined: Any = get_related_populators(told, select, connection.alias)  # type: ignore[call-arg]
+        return text, (told["model"], columns, names, joined)
+
+
 @dataclass(frozen=True)
 class Whoever:
     """Stands for the caller where `visible_to` becomes part of a prepared statement."""
@@ -107,13 +149,21 @@ class PreparedFor:
 
     def __init__(self, rows: Callable[[Whoever], Any]) -> None:
         self._rows = rows
-        self._prepared: dict[Whoever, Prepared] = {}
+        self._prepared: dict[Whoever, PreparedOne] = {}
 
     def all(self, who: "Principal", **given: Any) -> list[tuple[Any, ...]]:
-        """Every row that `who` sees, as PostgreSQL sends it."""
+        """Every row of `values_list` that `who` sees, as PostgreSQL sends it."""
+        prepared, theirs = self._for(who)
+        return prepared.all(**theirs, **given)
+
+    def one(self, who: "Principal", **given: Any) -> Any | None:
+        """The first instance that `who` sees, as `PreparedOne` makes it, or None."""
+        prepared, theirs = self._for(who)
+        return prepared.one(**theirs, **given)
+
+    def _for(self, who: "Principal") -> tuple[PreparedOne, dict[str, Any]]:
         bound = [] if who.is_superuser else list(who.bound_terminal_ids)
         kind = Whoever(who.is_superuser, bool(bound))
         if kind not in self._prepared:
-            self._prepared[kind] = Prepared(lambda: self._rows(kind))
-        theirs = {"organization_id": who.organization_id, "terminal_ids": bound}
-        return self._prepared[kind].all(**theirs, **given)
+            self._prepared[kind] = PreparedOne(lambda: self._rows(kind))
+        return self._prepared[kind], {"organization_id": who.organization_id, "terminal_ids": bound}

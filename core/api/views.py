@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Never
 
 from django.db import DatabaseError, transaction
+from django.db.models import UUIDField
 from django.http import HttpResponseBase
 from rest_framework.exceptions import (
     APIException,
@@ -29,6 +30,7 @@ from core.api.serializers import InputSerializer
 from core.database_errors import is_retryable
 from core.errors import NotFound
 from core.limits import Kind
+from core.prepared import Given, PreparedFor
 from core.roles import Act, may
 
 RETRIES = 3
@@ -223,13 +225,39 @@ class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
         return Response(shown.of(thing), status=201, headers={"Location": f"{path}/{thing.pk}"})
 
 
-class RegistryViewSet(ContractViewSet):
-    """A register of things that are simply there, read through the cache."""
+class PlainViewSet(ContractViewSet):
+    """Things whose address says no more than their id: what to change is read by one statement."""
 
     queryset: Any
+    held: ClassVar[PreparedFor]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.held = PreparedFor(
+            lambda who: cls.seen_by(who).locked().filter(pk=Given("id", UUIDField()))
+        )
+
+    @classmethod
+    def seen_by(cls, who: Any) -> Any:
+        """What there is for `who`, with what it is shown with."""
+        return cls.queryset.visible_to(who)
 
     def get_queryset(self) -> Any:
-        return self.queryset.visible_to(self.request.user)
+        return self.seen_by(self.request.user)
+
+    def get_object(self) -> Any:
+        if self.request.method in SAFE_METHODS:
+            return super().get_object()
+        who: Any = self.request.user
+        thing = self.held.one(who, id=self._key())
+        if thing is None:
+            raise NotFound
+        self.refuse_unknown_parameters()
+        return thing
+
+
+class RegistryViewSet(PlainViewSet):
+    """A register of things that are simply there, read through the cache."""
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from core.api.conditions import etag, expected_versions, is_known
 from core.api.rows import Rows
 from core.api.schema import IF_MATCH, IF_NONE_MATCH, problems, registry_schema, tag
-from core.api.views import ContractViewSet
+from core.api.views import PlainViewSet
 from core.roles import Act
 from orders import services
 from orders.api.filters import OrderFilter
@@ -48,7 +48,7 @@ def _step(summary: str, given: Any) -> Any:
         write=[IF_MATCH, _ETAG],
     )
 )
-class OrderViewSet(HistoryActions, ContractViewSet):
+class OrderViewSet(HistoryActions, PlainViewSet):
     """Goods that pass a terminal."""
 
     resource = "orders.order"
@@ -67,8 +67,9 @@ class OrderViewSet(HistoryActions, ContractViewSet):
     )
     ordering = ("-created_at",)
 
-    def get_queryset(self) -> OrderQuerySet:
-        return Order.objects.visible_to(self.request.user).with_details()
+    @classmethod
+    def seen_by(cls, who: Any) -> OrderQuerySet:
+        return Order.objects.visible_to(who).with_details()
 
     def _answer_with(self, order: Order) -> Response:
         return Response(self.detailed.of(order), headers={"ETag": etag(order.version)})
