@@ -18,7 +18,7 @@ from django.test import Client
 from django.utils import timezone
 
 from core import accounts, tenancy
-from core.api.tokens import Access, Refresh, exchanged, key_id, tokens_for
+from core.api.tokens import KEYS, Access, Refresh, exchanged, key_id, tokens_for
 from core.models import Role, TokenFamily, User
 from tests.conftest import ApiClient
 from tests.core.factories import PASSWORD, OrganizationFactory, UserFactory
@@ -562,6 +562,35 @@ class TestPurging:
         assert capsys.readouterr().out == "1 expired sign-ins forgotten.\n"
         assert ended.pk not in TokenFamily.objects.values_list("pk", flat=True)
         assert TokenFamily.objects.count() == 1
+
+
+class TestATokenThatComesAgain:
+    """Its signature is not asked again; everything else is."""
+
+    def test_is_good_until_its_time_is_over(self, dispatcher, monkeypatch):
+        token = tokens_for(dispatcher).access_token
+        assert is_good(token)
+        over = token["exp"] + KEYS.get_leeway().total_seconds()
+        monkeypatch.setattr("time.time", lambda: over - 1)
+        assert is_good(token)
+        monkeypatch.setattr("time.time", lambda: over)
+        assert not is_good(token)
+
+    def test_is_dead_once_its_key_is_withdrawn(self, dispatcher, settings):
+        token = tokens_for(dispatcher).access_token
+        assert is_good(token)
+        settings.SECRET_KEY = "another-" * 8
+        assert not is_good(token)
+
+    def test_is_remembered_by_all_of_its_text(self, dispatcher):
+        token = str(tokens_for(dispatcher).access_token)
+        assert is_good(token)
+        assert not is_good(token[:-2])
+
+    def test_finds_room_among_many(self, dispatcher, monkeypatch):
+        monkeypatch.setattr("core.api.tokens.REMEMBERED", 1)
+        tokens = [tokens_for(dispatcher).access_token for _ in range(3)]
+        assert all(map(is_good, [*tokens, *tokens]))
 
 
 def test_access_tokens_live_shortly(dispatcher):
