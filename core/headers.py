@@ -7,8 +7,9 @@ the pages of the admin and of the API's description need, and why.
 from collections.abc import Callable
 from typing import Any
 
-from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from csp.constants import HEADER, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from csp.middleware import CSPMiddleware, PolicyParts
+from csp.utils import build_policy
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 
@@ -56,7 +57,15 @@ def policy_for(request: HttpRequest, response: HttpResponse) -> Policy:
 
 
 class ContentSecurityPolicy(CSPMiddleware):
-    """django-csp, with a policy for each kind of answer."""
+    """django-csp, with a policy for each kind of answer; what is no page has the same always."""
+
+    nothing = build_policy(config=NOTHING)
+
+    def process_response(self, request: Any, response: Any) -> Any:
+        if policy_for(request, response) is not NOTHING:
+            return super().process_response(request, response)
+        response.setdefault(HEADER, self.nothing)
+        return response
 
     def get_policy_parts(self, request: Any, response: Any, report_only: bool = False) -> Any:
         if report_only:

@@ -7,14 +7,14 @@ which `core.tenancy` sends along with the tenant: what has passed the wall has n
 Event tables are append-only. `rewriting` is the one way around that, for retention and erasure.
 """
 
-import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+import orjson
 import pghistory
 import pgtrigger
 import structlog
@@ -58,7 +58,7 @@ class Source:
     address: str | None = None
 
     def as_setting(self) -> str:
-        return json.dumps(asdict(self))
+        return orjson.dumps(self).decode()
 
 
 _source: ContextVar[Source | None] = ContextVar("history_source", default=None)
