@@ -101,6 +101,8 @@ def api_requests(get_response: GetResponse) -> GetResponse:
             response = answer_to(error, request)
         else:
             response = get_response(request)
+        if not (response.streaming or response.has_header("Content-Length")):
+            response["Content-Length"] = str(len(response.content))
         if not response.has_header("Cache-Control"):
             response["Cache-Control"] = "private, no-cache"
         patch_vary_headers(response, ["Authorization", "Cookie"])
