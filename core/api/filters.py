@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable
+from copy import copy, deepcopy
 from typing import Any, ClassVar
 
 from django import forms
@@ -149,6 +150,20 @@ class WholeFilter(_Described, filters.CharFilter):
 REPEATABLE = (filters.MultipleChoiceFilter, filters.AllValuesMultipleFilter)
 
 
+class _Shared(dict[str, filters.Filter]):
+    """Filters by name, of which a copy has filters of its own, but shares what they are made of.
+
+    A filter set writes into its filters whose they are, and nothing else. A deep copy of one with
+    its widget and its form's field costs more than the filtering.
+    """
+
+    def __deepcopy__(self, memo: Any) -> dict[str, filters.Filter]:
+        # One with a method of the set's keeps hold of itself.
+        return {
+            name: deepcopy(each, memo) if each.method else copy(each) for name, each in self.items()
+        }
+
+
 class StrictFilterSet(filters.FilterSet):
     """Filters that may not contradict themselves: one value each, no range backwards.
 
@@ -158,7 +173,9 @@ class StrictFilterSet(filters.FilterSet):
 
     def __init__(self, data: Any = None, *args: Any, **kwargs: Any) -> None:
         every: dict[str, Any] = vars(type(self))["base_filters"]
-        self.base_filters = {name: every[name] for name in every if name in (data or ())}
+        self.base_filters = _Shared(
+            {name: each for name, each in every.items() if name in (data or ())}
+        )
         super().__init__(data, *args, **kwargs)
 
     def is_valid(self) -> bool:

@@ -577,7 +577,7 @@ class TestATokenThatComesAgain:
         assert not is_good(token)
 
     def test_is_dead_once_its_key_is_withdrawn(self, dispatcher, settings):
-        token = tokens_for(dispatcher).access_token
+        token = str(tokens_for(dispatcher).access_token)
         assert is_good(token)
         settings.SECRET_KEY = "another-" * 8
         assert not is_good(token)
