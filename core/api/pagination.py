@@ -102,18 +102,43 @@ def _refuse(parameter: str, code: str, message: str) -> ValidationError:
     return ValidationError({parameter: [ErrorDetail(message, code=code)]})
 
 
-def _count(rows: Any, most: int) -> int:
-    """How many rows there are, counting no further than `most`.
+_ID = create_namedtuple_class("id")
 
-    As `rows[:most].count()`, which composes and compiles the statement twice.
-    """
-    try:
-        sql, params = rows.order_by().values("pk")[:most].query.sql_with_params()
-    except EmptyResultSet:
-        return 0
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM ({sql}) AS counted", params)  # noqa: S608
-        return int(cursor.fetchone()[0])
+
+class _Found:
+    """The statement for what a QuerySet finds: composed once, for the count and for a few rows."""
+
+    def __init__(self, rows: Any, keys: Sequence[Key]) -> None:
+        found = rows.order_by().values_list(*(key.name for key in keys))
+        self._order = ", ".join(key.as_sql(rows.model) for key in keys)
+        try:
+            self._sql, self._params = found.query.sql_with_params()
+        except EmptyResultSet:
+            self._sql, self._params = "", ()
+
+    def count(self, most: int) -> int:
+        """How many rows there are, counting no further than `most`."""
+        if not self._sql:
+            return 0
+        ((total,),) = self._fetch(f"SELECT count(*) FROM ({self._sql} LIMIT {most}) AS counted")  # noqa: S608
+        return int(total)
+
+    def few(self, start: int, count: int) -> list[Any]:
+        """The ids of some of a few rows, all of which are found before they are sorted.
+
+        Asked for the first rows in some order, the planner may read all rows in that order, in the
+        hope of meeting enough that pass the filters: endless where only a handful does. It does not
+        look into a subquery with an OFFSET.
+        """
+        some = f"LIMIT {count} OFFSET {start}"
+        return self._fetch(
+            f"SELECT id FROM ({self._sql} OFFSET 0) AS few ORDER BY {self._order} {some}"  # noqa: S608
+        )
+
+    def _fetch(self, sql: str) -> list[Any]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, self._params)
+            return cursor.fetchall()
 
 
 class ContractPagination(BasePagination):
@@ -173,10 +198,11 @@ class ContractPagination(BasePagination):
         start = (page - 1) * self.per_page
         if self.names:  # nobody goes on from where these rows stand
             self.names = ["id"]
-        total = _count(queryset, MAX_COUNTED + 1)
+        found = _Found(queryset, self.view.sorting)
+        total = found.count(MAX_COUNTED + 1)
         rows: list[Any] = []
         if start < total <= FEW and self.names and self._is_filtered():
-            rows = self._few(queryset, start)
+            rows = list(map(_ID._make, found.few(start, self.per_page)))
         elif start < total:
             rows = list(self._taking(queryset)[start : start + self.per_page])
         exact = total <= MAX_COUNTED
@@ -197,26 +223,6 @@ class ContractPagination(BasePagination):
         return not {*self.parameters, StrictOrdering.parameter}.issuperset(
             self.request.query_params
         )
-
-    def _few(self, queryset: Any, start: int) -> list[Any]:
-        """The page of a few rows, all of which are found before they are sorted.
-
-        Asked for the first rows in some order, the planner may read all rows in that order, in the
-        hope of meeting enough that pass the filters: endless where only a handful does. It does not
-        look into a subquery with an OFFSET.
-        """
-        keys: list[Key] = self.view.sorting
-        rows = queryset.order_by().values_list(*(key.name for key in keys))
-        sql, params = rows.query.sql_with_params()
-        order = ", ".join(key.as_sql(queryset.model) for key in keys)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT id FROM ({sql} OFFSET 0) AS few"  # noqa: S608
-                f" ORDER BY {order} LIMIT {self.per_page} OFFSET {start}",
-                params,
-            )
-            position = create_namedtuple_class(*self.names)
-            return list(map(position._make, cursor.fetchall()))
 
     # ----------------------------------------------------------------------------------- cursors
 
