@@ -1,7 +1,8 @@
 """What the application's role may do with tables that another role owns.
 
 Rows of every table come and go by its hand, but for two kinds: history it adds to and reads, and
-which migrations were run it only reads. It alters, empties and drops nothing.
+which migrations were run it only reads. It alters, empties and drops nothing, nor does it make
+temporary tables: one would stand before the real one for whoever has the connection next.
 """
 
 from django.conf import settings
@@ -13,6 +14,11 @@ from core import history
 from core.postgres.ownership import is_apart
 
 ROWS = sql.SQL("SELECT, INSERT, UPDATE, DELETE")
+
+OWN_DATABASE = """
+    SELECT datname FROM pg_database
+    WHERE datname = current_database() AND pg_has_role(datdba, 'USAGE')
+"""
 
 
 def give() -> None:
@@ -31,6 +37,10 @@ def give() -> None:
             "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO {role}",
         ):
             cursor.execute(sql.SQL(statement).format(role=role, rows=ROWS))
+        cursor.execute(OWN_DATABASE)
+        for (name,) in cursor.fetchall():  # none where the database belongs to somebody else
+            revoked = sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC")
+            cursor.execute(revoked.format(sql.Identifier(name)))
         present = set(connection.introspection.table_names(cursor))
         for table in sorted(taken.keys() & present):
             cursor.execute(

@@ -99,6 +99,25 @@ class TestEveryWayToWrite:
         assert (made.version, changed.version) == (1, 2)
         assert deleted.pgh_context is None
 
+    def test_whatever_the_session_asks_to_be_ignored(self):
+        driver = DriverFactory()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('pgtrigger.ignore', array_agg(tgname)::text, true)"
+                " FROM pg_trigger WHERE NOT tgisinternal"
+            )
+        Driver.objects.filter(pk=driver.pk).update(name="Other")
+        assert labels(driver) == ["insert", "update"]
+
+    def test_whichever_schema_the_session_looks_into_first(self):
+        """So no table that only has an event table's name takes the events in."""
+        driver = DriverFactory()
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL search_path = pg_catalog")
+            cursor.execute("UPDATE public.fleet_driver SET name = 'x' WHERE id = %s", [driver.pk])
+            cursor.execute("SET LOCAL search_path = public")
+        assert labels(driver) == ["insert", "update"]
+
     def test_but_not_what_changes_nothing(self):
         order = OrderFactory()
         Order.objects.filter(pk=order.pk).update(notes=F("notes"))

@@ -40,6 +40,7 @@ FORBIDDEN = [
     "DROP TABLE {} CASCADE",
     "TRUNCATE {} CASCADE",
     "CREATE TABLE mine (id int)",
+    "CREATE TEMPORARY TABLE {} (id int)",
     "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "UPDATE {event} SET pgh_context = NULL",
     "DELETE FROM {event}",

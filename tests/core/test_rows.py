@@ -7,13 +7,14 @@ from typing import Any
 
 import orjson
 import pytest
-from django.db import connection, models
+from django.db import connection, models, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework import serializers
 
 from core.api.renderers import JSONRenderer
 from core.api.rows import MAX_FIELDS, NotCompilable, Rows
+from core.postgres.ownership import as_owner
 from fleet.api.serializers import DriverOut, TrailerOut, TruckOut
 from fleet.models import Driver, Trailer, Truck
 from orders.api.serializers import OrderDetailOut, OrderOut
@@ -84,10 +85,11 @@ worlds = st.fixed_dictionaries(
 @pytest.fixture
 def unguarded(db):
     """Empty tables without constraints, triggers and walls in front of the real ones."""
-    with connection.cursor() as cursor:
+    with as_owner(), transaction.atomic(), connection.cursor() as cursor:
         for model in TABLES:
             table = model._meta.db_table
             cursor.execute(f"CREATE TEMPORARY TABLE {table} (LIKE {table}) ON COMMIT DROP")
+        yield
 
 
 def fill(world: Any) -> None:
