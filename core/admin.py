@@ -329,6 +329,7 @@ class UserAdmin(HouseAdmin, DjangoUserAdmin):  # type: ignore[misc]
     list_filter = [("role", ChoicesDropdownFilter), ("is_active", BooleanRadioFilter)]
     list_select_related = ["organization"]
     search_help_text = "User name, name or e-mail"
+    readonly_fields = ["two_factor_since"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         users = super().get_queryset(request)
@@ -351,7 +352,7 @@ class UserAdmin(HouseAdmin, DjangoUserAdmin):  # type: ignore[misc]
         return [
             (None, {"fields": who}),
             ("Person", {"fields": ["first_name", "last_name", "email"]}),
-            ("Rights", {"fields": rights}),
+            ("Rights", {"fields": [*rights, *(["two_factor_since"] if obj else [])]}),
         ]
 
     def get_form(

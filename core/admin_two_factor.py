@@ -1,4 +1,4 @@
-"""The pages of the admin's second factor: giving the code, setting up an app, recovery codes."""
+"""The pages of the admin's second factor: code, set-up, recovery codes, turning off."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -18,6 +18,8 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from core import two_factor
 from core.models import User
 
+NOT_A_CODE = "Not a code that is valid now. Wait for the next one to try again."
+
 View = Callable[[HttpRequest], HttpResponse]
 
 
@@ -36,7 +38,7 @@ class CodeForm(forms.Form):
 
 
 def page(view: View) -> View:
-    """For who has signed in to the admin with name and password, and needs a second factor."""
+    """For who has signed in to the admin with name and password."""
 
     @never_cache
     @sensitive_post_parameters("code")
@@ -45,8 +47,6 @@ def page(view: View) -> View:
     def handle(request: HttpRequest) -> HttpResponse:
         if not admin.site.has_permission(request):
             return HttpResponseRedirect(reverse("admin:login"))
-        if not two_factor.is_required(request.user):
-            return HttpResponseRedirect(_next(request))
         return view(request)
 
     return cast(View, handle)
@@ -77,7 +77,7 @@ def _onwards(request: HttpRequest, name: str) -> HttpResponse:
 @page
 def code(request: HttpRequest) -> HttpResponse:
     """Ask for a code."""
-    if two_factor.has_passed(request):
+    if two_factor.is_satisfied(request):
         return HttpResponseRedirect(_next(request))
     if not two_factor.is_set_up(cast(User, request.user)):
         return _onwards(request, "two-factor-set-up")
@@ -85,7 +85,7 @@ def code(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         if two_factor.enter(request, form.cleaned_data["code"]):
             return HttpResponseRedirect(_next(request))
-        form.add_error("code", "Not a code that is valid now. Wait for the next one to try again.")
+        form.add_error("code", NOT_A_CODE)
     return _shown(request, "code", "Second step", form=form)
 
 
@@ -106,6 +106,7 @@ def set_up(request: HttpRequest) -> HttpResponse:
         "set_up",
         "Set up the second step",
         form=form,
+        is_required=two_factor.is_required(request.user),
         picture=two_factor.picture_of(device),
         secret=two_factor.secret_of(device),
     )
@@ -115,6 +116,8 @@ def set_up(request: HttpRequest) -> HttpResponse:
 def recovery_codes(request: HttpRequest) -> HttpResponse:
     """Say how many codes are left, and make ten new ones."""
     user = cast(User, request.user)
+    if not two_factor.has_passed(request):
+        return _onwards(request, "two-factor-set-up")
     if request.method == "POST":
         codes = two_factor.new_recovery_codes(user)
         return _shown(request, "codes", "Recovery codes", codes=codes, next=_next(request))
@@ -122,15 +125,37 @@ def recovery_codes(request: HttpRequest) -> HttpResponse:
     return _shown(request, "left", "Recovery codes", left=left)
 
 
+@page
+def turn_off(request: HttpRequest) -> HttpResponse:
+    """Take a last code from who may do without."""
+    user = cast(User, request.user)
+    if two_factor.is_required(user) or not two_factor.has_passed(request):
+        return HttpResponseRedirect(_next(request))
+    form = CodeForm(request.POST or None)
+    if form.is_valid():
+        if two_factor.turn_off(user, form.cleaned_data["code"]):
+            return HttpResponseRedirect(_next(request))
+        form.add_error("code", NOT_A_CODE)
+    return _shown(request, "off", "Turn off the second step", form=form)
+
+
 def account_links(request: HttpRequest) -> list[dict[str, str]]:
     """Unfold's `ACCOUNT["navigation"]`: what is in the menu of whoever is signed in."""
-    if request.user.is_authenticated and two_factor.is_required(request.user):
-        return [{"title": "Recovery codes", "link": reverse("two-factor-recovery-codes")}]
-    return []
+    user = request.user
+    if not user.is_authenticated:
+        return []
+    if two_factor.has_passed(request):
+        links = {"Recovery codes": "two-factor-recovery-codes"}
+        if not two_factor.is_required(user):
+            links["Turn off the second step"] = "two-factor-turn-off"
+    else:
+        links = {"Set up a second step": "two-factor-set-up"}
+    return [{"title": title, "link": reverse(name)} for title, name in links.items()]
 
 
 urlpatterns = [
     path("", code, name="two-factor"),
     path("set-up/", set_up, name="two-factor-set-up"),
     path("recovery-codes/", recovery_codes, name="two-factor-recovery-codes"),
+    path("turn-off/", turn_off, name="two-factor-turn-off"),
 ]

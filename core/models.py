@@ -145,6 +145,8 @@ class User(BoundToTerminals, AbstractUser):
         related_name="users",
     )
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
+    # For people and for history; what is asked for at sign-in are the devices themselves.
+    two_factor_since = models.DateTimeField("second step since", null=True, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
 

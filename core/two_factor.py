@@ -1,8 +1,9 @@
 """The second factor of the admin's sign-in: a code of an authenticator app, or a recovery code.
 
-Who needs one is said by the organization, or for everybody by ADMIN_REQUIRE_TWO_FACTOR. `gate` is
-the one place where it is asked for: no page of the admin but those of the sign-in itself is served
-before. Tokens and API keys of programs are not concerned; a session on the API is.
+Who needs one is said by the organization, or for everybody by ADMIN_REQUIRE_TWO_FACTOR; everybody
+else may set one up and is asked for it from then on. `gate` is the one place where that happens: no
+page of the admin but those of the sign-in itself is served before. Tokens and API keys of programs
+are not concerned; a session on the API is.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ import qrcode
 import qrcode.image.svg
 import structlog
 from django.conf import settings
+from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -40,15 +42,19 @@ _NEW_KEY = "two_factor_new_key"
 
 
 def is_required(user: Any) -> bool:
-    """Whether `user` needs a second factor to be let in."""
+    """Whether `user` may not do without a second factor."""
     home = user.organization
     return settings.ADMIN_REQUIRE_TWO_FACTOR or bool(home and home.require_two_factor)
 
 
 def is_satisfied(request: HttpRequest) -> bool:
-    """Whether this session may be served: its second factor was given, or none is needed."""
+    """Whether this session may be served: its second factor was given, or there is none."""
     user = request.user
-    return not user.is_authenticated or not is_required(user) or has_passed(request)
+    return (
+        not user.is_authenticated
+        or has_passed(request)
+        or not (is_required(user) or is_set_up(user))
+    )
 
 
 def has_passed(request: HttpRequest) -> bool:
@@ -58,7 +64,7 @@ def has_passed(request: HttpRequest) -> bool:
     return device is not None and device.confirmed and device.user_id == request.user.pk
 
 
-def is_set_up(user: User) -> bool:
+def is_set_up(user: Any) -> bool:
     return TOTPDevice.objects.filter(user=user, confirmed=True).exists()
 
 
@@ -107,6 +113,7 @@ def set_up(request: HttpRequest, code: str) -> list[str] | None:
     device.last_t, device.drift = totp.t(), totp.drift
     device.save()
     del request.session[_NEW_KEY]
+    User.objects.filter(pk=user.pk).update(two_factor_since=Now())
     log.info("two_factor_set_up", user_id=str(user.pk))
     codes = new_recovery_codes(user)
     _let_in(request, device)
@@ -128,10 +135,12 @@ def recovery_codes_left(user: User) -> int:
 
 
 def reset(user: User) -> bool:
-    """Forget app and recovery codes: the next sign-in sets up anew. Returns whether any were there.
+    """Forget app and recovery codes. Returns whether any were there.
 
-    Every session that was let in by them is asked again.
+    Who is required to have a second factor sets it up anew: every session that was let in by the
+    old one is asked again.
     """
+    User.objects.filter(pk=user.pk).exclude(two_factor_since=None).update(two_factor_since=None)
     gone = [model.objects.filter(user=user).delete()[0] for model in (TOTPDevice, StaticDevice)]
     log.warning("two_factor_reset", user_id=str(user.pk))
     return any(gone)
@@ -141,23 +150,40 @@ def reset(user: User) -> bool:
 
 
 def enter(request: HttpRequest, code: str) -> bool:
-    """Let the session in if `code` is right.
+    """Let the session in if `code` is right."""
+    device = _device_of(request.user, code)
+    if device is None:
+        return False
+    _let_in(request, device)
+    return True
+
+
+def turn_off(user: User, code: str) -> bool:
+    """Do without a second factor from now on if `code` is right, and none is required.
+
+    A session alone, such as one left open, does not suffice.
+    """
+    if is_required(user) or _device_of(user, code) is None:
+        return False
+    reset(user)
+    return True
+
+
+def _device_of(user: Any, code: str) -> Any:
+    """The app or the recovery codes of `user` that `code` is of, or None; it is used up.
 
     After a wrong one django-otp takes none at all for a second, then two, four and so on; the row
     is locked meanwhile, so that codes sent at once count one after the other.
     """
     code = "".join(code.split()).replace("-", "").lower()
     model, given = (TOTPDevice, code) if _is_code(code) else (StaticDevice, _hash(code))
-    device: Any = (
-        model.objects.select_for_update().filter(user=request.user, confirmed=True).first()
-    )
+    device: Any = model.objects.select_for_update().filter(user=user, confirmed=True).first()
     if device is None or not device.verify_token(given):
-        log.warning("two_factor_failed", user_id=str(request.user.pk))
-        return False
+        log.warning("two_factor_failed", user_id=str(user.pk))
+        return None
     if model is StaticDevice:
-        log.warning("recovery_code_used", user_id=str(request.user.pk))
-    _let_in(request, device)
-    return True
+        log.warning("recovery_code_used", user_id=str(user.pk))
+    return device
 
 
 def _let_in(request: HttpRequest, device: Device) -> None:
@@ -180,7 +206,7 @@ def _hash(code: str) -> str:
 def gate(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Serve no page of the admin to who has not given the second factor that is required."""
+    """Serve no page of the admin to who has a second factor, or needs one, and has not given it."""
 
     def handle(request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(ADMIN) or is_satisfied(request):

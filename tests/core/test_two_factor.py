@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -17,14 +18,14 @@ from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from core import tenancy, two_factor
+from core import history, tenancy, two_factor
 from core.models import User
 from tests.core.factories import PASSWORD, OrganizationFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 
-CODE, SET_UP, RECOVERY = (
-    f"/admin/two-factor/{name}" for name in ("", "set-up/", "recovery-codes/")
+CODE, SET_UP, RECOVERY, TURN_OFF = (
+    f"/admin/two-factor/{name}" for name in ("", "set-up/", "recovery-codes/", "turn-off/")
 )
 
 
@@ -77,7 +78,7 @@ def admin_addresses(patterns: Any = None, prefix: str = "/admin/") -> Iterator[s
 class TestTheGate:
     def test_serves_no_page_of_the_admin_but_the_sign_in(self, client, user):
         sign_in(client, user)
-        addresses = {*admin_addresses(), RECOVERY} - {"/admin/login/", "/admin/logout/"}
+        addresses = {*admin_addresses(), RECOVERY, TURN_OFF} - {"/admin/login/", "/admin/logout/"}
         assert len(addresses) > 30
         for method in (client.get, client.post):
             for address in addresses:
@@ -114,6 +115,81 @@ class TestTheGate:
         sign_in(client, user)
         assert client.post("/admin/logout/").status_code in (200, 302)
         assert client.get(CODE)["Location"].startswith("/admin/login/")
+
+
+class TestAVoluntarySecondStep:
+    """Nobody asks for it; who sets it up is asked from then on."""
+
+    @pytest.fixture
+    def user(self) -> User:
+        return UserFactory()
+
+    @pytest.fixture
+    def codes(self, client, user) -> list[str]:
+        sign_in(client, user)
+        return set_up(client)
+
+    def test_is_offered_in_the_menu(self, client, user):
+        sign_in(client, user)
+        assert SET_UP in client.get("/admin/").content.decode()
+        page = client.get(SET_UP).content.decode()
+        assert "<svg" in page
+        assert "you need" not in page
+
+    def test_is_asked_for_in_every_session(self, client, user):
+        other = Client()
+        sign_in(other, user)
+        sign_in(client, user)
+        assert let_in(other)
+        assert len(set_up(client)) == 10
+        assert let_in(client)
+        assert not let_in(other)
+        assert other.get("/api/v1/orders").status_code == 401
+
+    @pytest.mark.usefixtures("codes")
+    def test_is_not_replaced_by_who_only_has_the_password(self, user):
+        other = Client()
+        sign_in(other, user)
+        assert other.get(SET_UP)["Location"] == CODE
+        assert other.get(RECOVERY)["Location"].startswith(f"{CODE}?next=")
+        assert other.post(TURN_OFF, {"code": "000000"})["Location"].startswith(f"{CODE}?next=")
+        assert TOTPDevice.objects.count() == 1
+
+    def test_comes_before_its_recovery_codes(self, client, user):
+        sign_in(client, user)
+        assert client.post(RECOVERY)["Location"] == SET_UP
+        assert not StaticDevice.objects.exists()
+
+    def test_is_turned_off_by_a_last_code_alone(self, client, user, codes):
+        assert TURN_OFF in client.get("/admin/").content.decode()
+        assert client.post(TURN_OFF, {"code": "wrong"}).status_code == 200
+        assert two_factor.is_set_up(user)
+        StaticDevice.objects.update(throttling_failure_timestamp=None)
+        assert client.post(TURN_OFF, {"code": codes[0]})["Location"] == "/admin/"
+        assert not TOTPDevice.objects.exists()
+        assert not StaticToken.objects.exists()
+        assert let_in(client)
+        other = Client()
+        sign_in(other, user)
+        assert let_in(other)
+
+    def test_stays_where_it_has_become_required(self, client, user, codes):
+        user.organization.require_two_factor = True
+        user.organization.save()
+        assert TURN_OFF not in client.get("/admin/").content.decode()
+        assert client.post(TURN_OFF, {"code": codes[0]})["Location"] == "/admin/"
+        assert TOTPDevice.objects.count() == 1
+
+
+class TestHistory:
+    def test_tells_who_set_it_up_and_who_reset_it(self, client, user):
+        sign_in(client, user)
+        set_up(client)
+        call_command("reset_two_factor", user.username, stdout=StringIO())
+        *_, made, gone = history.events_of(User).objects.filter(pgh_obj=user.pk).order_by("pgh_id")
+        assert (made.two_factor_since is None, gone.two_factor_since is None) == (False, True)
+        assert made.pgh_context["by"]["name"] == user.username
+        assert (made.pgh_context["door"], gone.pgh_context["door"]) == ("admin", "command")
 
 
 class TestTheApi:
