@@ -76,7 +76,7 @@ def through(door: str, **more: Any) -> Iterator[None]:
 
 def request_door(request: HttpRequest, request_id: str) -> Any:
     """The door that a request comes through; who it is shows later (`acts`)."""
-    first = request.path_info.split("/", 2)[1]
+    first = request.path_info.removeprefix("/").partition("/")[0]  # OPTIONS may ask after "*"
     door = first if first in {"api", "admin"} else "web"
     return through(door, request_id=request_id, address=client_address(request) or None)
 

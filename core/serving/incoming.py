@@ -50,6 +50,11 @@ class Incoming:
         return self._received
 
     @property
+    def is_endless(self) -> bool:
+        """Whether it was given up while its head was still coming in."""
+        return not self._head_end and self._received > MAX_HEAD
+
+    @property
     def path(self) -> str:
         """The path as it was sent, without the query; empty where it is no request."""
         line = _REQUEST_LINE.match(self._bytes)

@@ -25,7 +25,7 @@ from concurrent import futures
 from functools import partial
 from typing import Any
 
-from gunicorn.http.errors import NoMoreData
+from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers import gthread
 
@@ -276,6 +276,8 @@ class Worker(gthread.ThreadWorker):
             stays = self.handle_request(request, conn)
             return bool(stays and parser.finish_body() and not parser.unreader.read())
         except (NoMoreData, StopIteration):
+            if conn.incoming.is_endless:
+                self.handle_error(request, conn.sock, conn.client, LimitRequestHeaders("the head"))
             self.log.debug("the client has left, or ended in the middle")
         except OSError as error:
             self.log.debug("the client did not take its answer: %s", type(error).__name__)

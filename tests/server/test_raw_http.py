@@ -229,6 +229,7 @@ class TestHeaders:
         [
             (["X-A: b"] * 101, 431),
             (["X-A: " + "b" * 9_000], 431),
+            (["X-A: " + "b" * 8_000] * 40, 431),
             (["X-A: a\x00b"], 400),
             (["X-A: a\x0bb"], 400),
             (["X-A: a\rb"], 400),
@@ -420,6 +421,12 @@ class TestTheRequestLine:
         answer = wire.answer()
         refused(answer, 405, "method-not-allowed")
         assert answer.headers["allow"] == "GET, HEAD, POST"
+
+    @pytest.mark.parametrize("line", ["OPTIONS *", "CONNECT localhost:443"])
+    def test_without_a_path_finds_nothing(self, server, wire, line):
+        answer = wire.send(server.head(*line.split())).answer()
+        assert answer.status == 404
+        assert answer.headers["x-request-id"]
 
     def test_with_raw_bytes_in_its_query_is_never_read_as_something_else(self, server, wire):
         for query in ("q=%ff%fe", "q=%c3%28", "q=%00", "%ff=1"):
