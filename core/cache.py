@@ -20,11 +20,14 @@ What may be relied on:
 - In a transaction that has changed the resource itself, nothing is read and nothing kept.
 - Without Valkey everybody loads; what it missed is made good before it is asked again.
 - Hostile questions cannot fill Valkey: a hash that outgrows MAX_BYTES begins anew.
+- What others have written there is no answer: each is sealed for its place with a key of this
+  installation. It is loaded anew and written over, whatever its type.
 
 docs/cache.md tells how the API uses it, and docs/decisions/0020-cache.md why it is so.
 """
 
 import hashlib
+import hmac
 import random
 import secrets
 import time
@@ -37,6 +40,7 @@ from typing import Any
 
 import structlog
 from django.apps import apps
+from django.conf import settings
 from django.db import connection, transaction
 from redis import Redis
 
@@ -53,17 +57,18 @@ LOCK_S = 5.0
 PAUSES_S = (0.01, 0.03, 0.08)  # before each new look for what somebody else loads
 MAX_BYTES = 2_097_152  # of one hash
 MAX_ANSWER_BYTES = 262_144
+SEAL_BYTES = 16
 FIELD_BYTES = 200  # what a field costs besides its answer
 
 # Both get the epoch of the resource and the hash. A new epoch ends the hashes of all organizations.
 _LOOK = Script("""
-    local epoch = redis.call('GET', KEYS[1])
-    if not epoch then
+    local epoch = redis.pcall('GET', KEYS[1])
+    if type(epoch) ~= 'string' then
         epoch = ARGV[2]
         redis.call('SET', KEYS[1], epoch)
     end
     local lock = 'lock:' .. ARGV[1]
-    local kept = redis.call('HMGET', KEYS[2], 'epoch', 'generation', ARGV[1], lock)
+    local kept = redis.pcall('HMGET', KEYS[2], 'epoch', 'generation', ARGV[1], lock)
     if kept[1] ~= epoch then
         redis.call('DEL', KEYS[2])
         redis.call('HSET', KEYS[2], 'epoch', epoch, 'generation', ARGV[2], 'bytes', 0)
@@ -75,23 +80,25 @@ _LOOK = Script("""
     end
     local time = redis.call('TIME')
     local now = time[1] * 1000 + math.floor(time[2] / 1000)
-    if kept[4] and tonumber(kept[4]) > now then
+    local until_ms = tonumber(kept[4] or 0)
+    if until_ms and until_ms > now and until_ms <= now + ARGV[4] then
         return {kept[2], false, 0}
     end
     redis.call('HSET', KEYS[2], lock, string.format('%.0f', now + ARGV[4]))
     return {kept[2], false, 1}
 """)
 _FINISH = Script("""
-    local epoch = redis.call('GET', KEYS[1])
-    local kept = redis.call('HMGET', KEYS[2], 'epoch', 'generation')
-    if not epoch or kept[1] ~= epoch or kept[2] ~= ARGV[2] then
+    local epoch = redis.pcall('GET', KEYS[1])
+    local kept = redis.pcall('HMGET', KEYS[2], 'epoch', 'generation')
+    if type(epoch) ~= 'string' or kept[1] ~= epoch or kept[2] ~= ARGV[2] then
         return 0
     end
     redis.call('HDEL', KEYS[2], 'lock:' .. ARGV[1])
     if ARGV[3] == '' then
         return 0
     end
-    if redis.call('HINCRBY', KEYS[2], 'bytes', #ARGV[3] + ARGV[4]) > tonumber(ARGV[5]) then
+    local bytes = redis.pcall('HINCRBY', KEYS[2], 'bytes', #ARGV[3] + ARGV[4])
+    if type(bytes) ~= 'number' or bytes > tonumber(ARGV[5]) then
         redis.call('DEL', KEYS[2])
         return 0
     end
@@ -132,8 +139,9 @@ class Reading:
             value = b""
         if generation is None or not (value or self.holds_lock):
             return
+        sealed = _seal(self.place, value) + value if value else b""
         with suppress(Away):
-            _FINISH(self.place.keys, [self.place.field, generation, value, FIELD_BYTES, MAX_BYTES])
+            _FINISH(self.place.keys, [self.place.field, generation, sealed, FIELD_BYTES, MAX_BYTES])
 
 
 def digest(*parts: Hashable) -> str:
@@ -149,16 +157,17 @@ def look(place: Place) -> Reading:
     for pause_s in (*PAUSES_S, None):
         given = [place.field, secrets.token_hex(8), _lifetime_ms(), int(LOCK_S * 1000)]
         try:
-            reading.generation, reading.found, holds_lock = _LOOK(place.keys, given)
+            reading.generation, kept, holds_lock = _LOOK(place.keys, given)
         except Away:
             reading.outcome, reading.generation = "away", None
             return reading
         reading.holds_lock = bool(holds_lock)
+        reading.found = _unsealed(place, kept)
         if reading.found is not None:
             reading.outcome, reading.generation = "hit", None
             stats.hit(place.resource)
             return reading
-        if reading.holds_lock or pause_s is None:
+        if reading.holds_lock or kept is not None or pause_s is None:
             break
         time.sleep(pause_s)
     reading.outcome = "miss"
@@ -230,6 +239,33 @@ def _is_changed_here(place: Place) -> bool:
         order.resource == place.resource and order.organization_id in (None, place.organization_id)
         for order in _orders()
     )
+
+
+@cache
+def _sealing(key: str) -> Any:
+    return hashlib.blake2b(
+        key=hashlib.blake2b(key.encode()).digest(), digest_size=SEAL_BYTES, person=b"dockside-cache"
+    )
+
+
+def _seal(place: Place, value: bytes) -> bytes:
+    """What only this installation can say of that answer in that place."""
+    seal = _sealing(settings.SECRET_KEY).copy()
+    seal.update("\0".join([*place.keys, place.field, ""]).encode())
+    seal.update(value)
+    sealed: bytes = seal.digest()
+    return sealed
+
+
+def _unsealed(place: Place, kept: bytes | None) -> bytes | None:
+    """The answer, if it is one that we have kept there."""
+    if kept is None:
+        return None
+    seal, value = kept[:SEAL_BYTES], kept[SEAL_BYTES:]
+    if hmac.compare_digest(seal, _seal(place, value)):
+        return value
+    log.warning("cache_broken_seal", resource=place.resource)
+    return None
 
 
 def _epoch(resource: str) -> str:

@@ -250,6 +250,56 @@ class TestBounds:
         assert client().hlen(Place(DRIVERS, home, "").keys[1]) == 3
 
 
+class TestWhatOthersHaveWritten:
+    """Loaded anew, and written over: neither an answer nor a failure."""
+
+    def is_made_good(self, place: Place) -> None:
+        errors = valkey.stats.errors
+        keep(place, b"[1]")
+        assert found(place) == b"[1]"
+        assert valkey.stats.errors == errors
+
+    @pytest.mark.parametrize(
+        "value", [b"", b"-", b"x" * 15, b"x" * 16, b'{"data": []}', b"\xff" * 99]
+    )
+    def test_is_no_answer(self, place, value):
+        keep(place, b"[0]")
+        client().hset(place.keys[1], place.field, value)
+        self.is_made_good(place)
+
+    def test_is_no_answer_in_another_place_either(self, place):
+        others = Place(DRIVERS, uuid.uuid4(), place.field)
+        keep(others, b"[2]")
+        cache.look(place).finish()
+        client().hset(place.keys[1], place.field, client().hget(others.keys[1], place.field))
+        self.is_made_good(place)
+
+    def test_is_no_answer_of_an_installation_with_another_key(self, place, settings):
+        keep(place, b"[0]")
+        settings.SECRET_KEY = "another" * 10
+        self.is_made_good(place)
+
+    @pytest.mark.parametrize("number", [0, 1], ids=["epoch", "hash"])
+    def test_may_be_of_another_type(self, place, number):
+        keep(place, b"[0]")
+        client().delete(place.keys[number])
+        client().rpush(place.keys[number], "x")
+        self.is_made_good(place)
+
+    @pytest.mark.parametrize("value", ["x", "", "9" * 30])
+    def test_locks_nobody_out(self, place, value, monkeypatch):
+        monkeypatch.setattr(cache.time, "sleep", pytest.fail)
+        cache.look(place).finish()
+        client().hset(place.keys[1], f"lock:{place.field}", value)
+        self.is_made_good(place)
+
+    def test_counts_for_nothing(self, place):
+        cache.look(place).finish()
+        client().hset(place.keys[1], "bytes", "many")
+        keep(place, b"[0]")  # with which the hash begins anew
+        self.is_made_good(place)
+
+
 class TestCommand:
     @pytest.fixture
     def places(self):
