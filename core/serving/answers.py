@@ -8,6 +8,7 @@ from gunicorn.http import errors
 from core.api.problems import CONTENT_TYPE, PROBLEMS, RETRY_AFTER_SECONDS
 
 BUSY = "There are more requests than can be served right now; try again in a moment."
+FULL = "There are more large requests under way than fit; try again in a moment."
 TOO_SLOW = "The request took too long to come in."
 NOT_HTTP = "This is not a request that can be read."
 

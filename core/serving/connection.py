@@ -33,6 +33,7 @@ class Connection:
         self.began_at = time.monotonic()
         self.handed_over_at = 0.0
         self.deadline = float("inf")
+        self.held = 0  # of the room for large requests that all share
         self._rest = b""  # what came after the request that a thread has
         self._has_ended = False  # the client sends nothing more
 
@@ -103,7 +104,12 @@ class Connection:
             self.sock.send(answer)
 
     def say_goodbye(self) -> bool:
-        """Send nothing more; whether it is worth waiting for the client to do the same."""
+        """Send nothing more; whether it is worth waiting for the client to do the same.
+
+        What has come is let go.
+        """
+        self.incoming.close()
+        self.incoming, self._rest = Incoming(), b""
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:

@@ -50,6 +50,11 @@ class Incoming:
         return self._received
 
     @property
+    def weight(self) -> int:
+        """The bytes of memory that it holds; a byte on disk weighs an eighth."""
+        return len(self._bytes) + (self._received // 8 if self._file is not None else 0)
+
+    @property
     def is_endless(self) -> bool:
         """Whether it was given up while its head was still coming in."""
         return not self._head_end and self._received > MAX_HEAD

@@ -7,7 +7,9 @@ it when nothing is missing. That the main thread knows requests before threads d
 
 - one that waits too long for a thread is told so (503) at once, also while every thread hangs;
 - questions after our health are answered by threads of their own;
-- a client that sends too slowly is cut off, and nobody has noticed it.
+- a client that sends too slowly is cut off, and nobody has noticed it;
+- what all of them have sent so far is known, and large requests are refused (503) before they take
+  more memory than there is.
 
 After SIGTERM, readiness is off first; for `DRAIN_S` all goes on, then nothing new is accepted, what
 is under way is finished, and every answer says `Connection: close`.
@@ -38,6 +40,8 @@ ACCEPTED_AT_ONCE = 64
 FEW_MAY_WAIT_S = 2.5
 OVERLOADED_FOR_S = 5.0
 LEFT_OPEN_AT_STOP_S = 2.0
+SMALL = 65_536  # what each connection may send in any case
+ROOM = 134_217_728  # for what is larger, of all connections together; see `Incoming.weight`
 ANSWER_S = 10.0  # what a client may take for taking in an answer
 
 
@@ -48,6 +52,7 @@ class Worker(gthread.ThreadWorker):
         super().__init__(*args, **kwargs)
         self._connections: set[Connection] = set()
         self._waiting: deque[tuple[Connection, futures.Future[bool]]] = deque()
+        self._held = 0  # of ROOM
         self._looked_at = 0.0
         self._overloaded_until = 0.0
 
@@ -155,9 +160,21 @@ class Worker(gthread.ThreadWorker):
         else:
             if connection.is_gone:
                 self._drop(connection)
+            elif not self._has_room_for(connection):
+                from core.serving.answers import FULL
+
+                self.poller.unregister(connection.sock)
+                self._refuse(connection, "unavailable", FULL)
             elif connection.is_ready:
                 self.poller.unregister(connection.sock)
                 self._hand_over(connection)
+
+    def _has_room_for(self, connection: Connection) -> bool:
+        """Whether what has come of its request may be kept, which is noted."""
+        held = max(0, connection.incoming.weight - SMALL)
+        self._held += held - connection.held
+        grows, connection.held = held > connection.held, held
+        return self._held <= ROOM or not grows
 
     def _hand_over(self, connection: Connection) -> None:
         """Give a request to a thread."""
@@ -207,6 +224,7 @@ class Worker(gthread.ThreadWorker):
             self._refuse(conn, "unavailable", BUSY)
         elif fs.exception() is None and fs.result():
             conn.next()
+            self._has_room_for(conn)
             if conn.is_ready:
                 self._hand_over(conn)  # it came together with the one before
             else:
@@ -243,7 +261,9 @@ class Worker(gthread.ThreadWorker):
 
     def _take_leave(self, connection: Connection) -> None:
         """Close it, but not over what the client may still be sending: that would be a reset."""
-        if connection.say_goodbye():
+        stays = connection.say_goodbye()
+        self._has_room_for(connection)
+        if stays:
             self._await(connection, State.LEAVING)
         else:
             self._drop(connection)
@@ -252,6 +272,8 @@ class Worker(gthread.ThreadWorker):
         if connection in self._connections:
             self._connections.remove(connection)
             self.nr_conns -= 1
+            self._held -= connection.held
+            connection.held = 0
         if connection.state is not State.WITH_THREAD:
             with contextlib.suppress(KeyError, ValueError):
                 self.poller.unregister(connection.sock)
