@@ -4,14 +4,6 @@ import pgtrigger.compiler
 import pgtrigger.migrations
 from django.db import migrations, models
 
-# Who has a second step already.
-SINCE = """
-SELECT set_config('dockside.everyone', 'on', true);
-UPDATE core_user SET two_factor_since = device.created_at
-FROM otp_totp_totpdevice AS device
-WHERE device.user_id = core_user.id AND device.confirmed AND device.created_at IS NOT NULL;
-SELECT set_config('dockside.everyone', '', true);
-"""
 
 class Migration(migrations.Migration):
 
@@ -54,5 +46,4 @@ class Migration(migrations.Migration):
             model_name='user',
             trigger=pgtrigger.compiler.Trigger(name='delete_delete', sql=pgtrigger.compiler.UpsertTriggerSql(func='WITH _pgh_attached_context AS ( SELECT _pgh_attach_context() AS value ) INSERT INTO "core_userevent" ("date_joined", "email", "first_name", "id", "is_active", "is_staff", "is_superuser", "last_name", "organization_id", "pgh_context", "pgh_created_at", "pgh_label", "pgh_obj_id", "role", "two_factor_since", "username") SELECT old_values."date_joined", old_values."email", old_values."first_name", old_values."id", old_values."is_active", old_values."is_staff", old_values."is_superuser", old_values."last_name", old_values."organization_id", COALESCE(NULLIF(CURRENT_SETTING(\'pghistory.context_metadata\', TRUE), \'\'), NULL)::JSONB, clock_timestamp(), \'delete\', old_values."id", old_values."role", old_values."two_factor_since", old_values."username" FROM ( SELECT old_values.* FROM old_values  ) AS old_values, _pgh_attached_context; RETURN NULL;', hash='707cc7e7922f88908ac5a4f98e43d46e2d0a19c1', level='STATEMENT', operation='DELETE', pgid='pgtrigger_delete_delete_1425a', referencing='REFERENCING OLD TABLE AS old_values ', table='core_user', when='AFTER')),
         ),
-        migrations.RunSQL(SINCE, migrations.RunSQL.noop),
     ]

@@ -115,6 +115,9 @@ class TestTheServer:
 
         pids = running.descendants()
         assert len(pids) == 3
+        owner = Postgres(folder / "postgres").owner_url().encode()
+        knowing = [owner in Path(f"/proc/{pid}/environ").read_bytes() for pid in pids]
+        assert knowing == [True, False, False]  # the command, gunicorn and its worker
         assert running.end(*signals) == 0
         assert all(map(has_ended, pids))
         assert is_free(url)
