@@ -144,7 +144,7 @@ def account_links(request: HttpRequest) -> list[dict[str, str]]:
     user = request.user
     if not user.is_authenticated:
         return []
-    if two_factor.has_passed(request):
+    if user.two_factor_since:  # loaded with the user, on every page
         links = {"Recovery codes": "two-factor-recovery-codes"}
         if not two_factor.is_required(user):
             links["Turn off the second step"] = "two-factor-turn-off"

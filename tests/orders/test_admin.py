@@ -129,9 +129,9 @@ class TestList:
             with statements() as seen:
                 client.get(ORDERS, {"period": "today", "late": ""})
             counts.append(len(seen.sql))
-        # Session, user, second factor twice, the filter's terminals and zones, the count, the page,
-        # and what is late.
-        assert counts == [9, 9]
+        # Session, tenant, user, has it a second step, the filter's terminals and zones, the
+        # count, the page, and what is late.
+        assert counts == [10, 10]
 
 
 class TestFilters:
@@ -542,8 +542,9 @@ class TestBoard:
         OrderFactory(terminal=terminal)
         with statements() as seen:
             client.get("/admin/")
-        # Session, user, second factor twice, the two of the board, the user's own last actions.
-        assert len(seen.sql) == 7
+        # Session, tenant, user, has it a second step, the two of the board, the user's own
+        # last actions.
+        assert len(seen.sql) == 8
 
 
 @pytest.mark.django_db(transaction=True)
