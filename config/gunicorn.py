@@ -64,12 +64,24 @@ def on_starting(server: Arbiter) -> None:
         sys.exit(str(unsafe))
     from django.conf import settings
 
+    load_application(server)
     metrics.empty_folder()
     if settings.METRICS_BIND:
         try:
             metrics.listen(settings.METRICS_BIND)
         except OSError as error:
             sys.exit(f"dockside does not start: METRICS_BIND={settings.METRICS_BIND}: {error}")
+
+
+def load_application(server: Arbiter) -> None:
+    """Load it once, here: a worker that replaces another is a fork, which serves at once.
+
+    Loading takes a second or two of a processor, which the worker that is left needs itself. This
+    is `preload_app`, but after the refusals above: those are told in a line each.
+    """
+    server.app.wsgi()
+    gc.collect()
+    gc.freeze()  # what is there now stays: looking at it again would copy its pages
 
 
 def pre_exec(server: Arbiter) -> None:
@@ -86,7 +98,7 @@ def shown(address: str | tuple[str, int]) -> str:
 
 
 def pre_fork(server: Arbiter, worker: Worker) -> None:
-    """With `--preload`, parent and workers would share one connection's socket."""
+    """Parent and workers would share a connection's socket, if loading had opened one."""
     close_connections()
 
 

@@ -1,6 +1,7 @@
 """What gunicorn does for the metrics: a folder that all workers write to, and a port of its own.
 
-The master itself counts nothing: what is declared in `core.metrics` is imported by workers alone.
+The master itself counts nothing: what it declared when it loaded the application, `empty_folder`
+removes, and each worker begins files of its own.
 """
 
 import atexit

@@ -157,4 +157,9 @@ MEMORY = _gauge("dockside_process_resident_memory_bytes", "Memory of a worker.")
 OPEN_FILES = _gauge("dockside_process_open_files", "Files and sockets a worker has open.")
 WORKERS = _gauge("dockside_workers", "Worker processes that live.", mode="livesum")
 BUILD = _gauge("dockside_build_info", "Always 1.", ["version", "python"], mode="livemax")
-BUILD.labels(VERSION, python_version()).set(1)
+
+
+def begin() -> None:
+    """Set what is the same for as long as this worker lives; its parent's values are not its."""
+    BUILD.labels(VERSION, python_version()).set(1)
+    WORKERS.set(1)

@@ -42,7 +42,7 @@ def every(seconds: float) -> Callable[[Look], Look]:
 
 def start() -> None:
     """Begin to look, in a process that has forked already."""
-    metrics.WORKERS.set(1)
+    metrics.begin()
     for look, seconds in _looks:
         name = f"metrics-{look.__name__}"
         threading.Thread(target=_look_again, args=(look, seconds), name=name, daemon=True).start()

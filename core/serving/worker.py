@@ -14,8 +14,7 @@ it when nothing is missing. That the main thread knows requests before threads d
 After SIGTERM, readiness is off first; for `DRAIN_S` all goes on, then nothing new is accepted, what
 is under way is finished, and every answer says `Connection: close`.
 
-Imports of our own modules are made late: this one is loaded by the parent process, and workers
-after a SIGHUP should not find the parent's old modules.
+Imports of our own modules are made late: gunicorn loads this one before Django is set up.
 """
 
 import contextlib

@@ -180,6 +180,25 @@ class TestTwoWorkers:
         told = {labels.get("pid") for _, labels, _ in metered.samples()}
         assert not told & {str(pid) for pid in before}
 
+    def test_lives_in_forks_of_what_the_master_has_loaded(self, metered):
+        loading = cpu_ticks(metered.process.pid)
+        os.kill(min(before := metered.workers()), signal.SIGKILL)
+        assert eventually(
+            lambda: len(metered.workers() - before) == 1 and metered.sum("dockside_workers") == 2,
+            PATIENCE_S,
+        )
+        (successor,) = metered.workers() - before
+        assert cpu_ticks(successor) < loading / 2
+        assert str(metered.process.pid) not in {
+            labels.get("pid") for _, labels, _ in metered.samples()
+        }
+
+
+def cpu_ticks(pid: int) -> int:
+    """What a process itself has used of the processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
 
 class TestThePort:
     @pytest.mark.parametrize(
