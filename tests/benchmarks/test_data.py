@@ -17,6 +17,7 @@ from benchmarks import data
 from benchmarks.peers import sql_alone
 from core import tenancy
 from core.models import Organization, User
+from core.postgres.ownership import as_owner
 from orders.models import Order, Status
 from tests.conftest import ApiClient
 
@@ -25,8 +26,8 @@ ORDERS = 700
 
 @contextmanager
 def open_to_its_owner():
-    """COPY passes no row-level security; within the test's transaction it holds only others."""
-    with connection.cursor() as cursor:
+    """COPY passes no row-level security: until the end of this transaction it holds only others."""
+    with as_owner(), transaction.atomic(), connection.cursor() as cursor:
         for table in data.COLUMNS:
             cursor.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
         yield cursor
@@ -35,14 +36,18 @@ def open_to_its_owner():
 
 
 @pytest.fixture
-def loaded(db, monkeypatch):
+def loaded(transactional_db, monkeypatch):
     """A small load with all triggers, foreign keys checked; the user it was made for."""
     monkeypatch.setattr(data, "HOME", data.Tenant("benchmark", 1, terminals=2))
     with open_to_its_owner() as cursor:
         data.load(cursor.connection, ORDERS)
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    with tenancy.everyone("test"):
-        return User.objects.get(username=data.USERNAME)
+    try:
+        with tenancy.everyone("test"):
+            yield User.objects.get(username=data.USERNAME)
+    finally:
+        with as_owner(), connection.cursor() as cursor:
+            cursor.execute(f"TRUNCATE {Organization._meta.db_table} CASCADE")
 
 
 class TestTheLoad:
