@@ -80,6 +80,9 @@ def load_application(server: Arbiter) -> None:
     is `preload_app`, but after the refusals above: those are told in a line each.
     """
     server.app.wsgi()
+    from core.health import expected_migrations
+
+    expected_migrations()  # by reading all of them
     gc.collect()
     gc.freeze()  # what is there now stays: looking at it again would copy its pages
 

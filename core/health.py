@@ -20,6 +20,7 @@ from django.db.migrations.loader import MigrationLoader
 
 from core import deadlines
 from core.postgres import apart
+from core.valkey import Away, server
 
 log = structlog.stdlib.get_logger("core.health")
 
@@ -113,8 +114,15 @@ def expected_migrations() -> frozenset[tuple[str, str]]:
 
 
 def _cache_answers() -> bool:
+    """Whether Valkey answers; one that this process leaves alone is not waited for here either.
+
+    Raises:
+        Away: it does not answer, or answers too late to be of use.
+    """
     import redis
 
+    if server().is_away:
+        raise Away
     client = redis.Redis.from_url(
         str(settings.CACHES["default"]["LOCATION"]),
         socket_timeout=0.5,

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection
 from django.test import Client
+from redis import Redis
 
-from core import health
+from core import health, valkey
 from core.health import Check, Probe
 from core.version import VERSION
 from tests.core.answers import INTERNALS
@@ -187,6 +188,15 @@ class TestWithoutTheCache:
         assert details["checks"]["cache"] == {"status": "down", "latency_ms": None}
         assert details["checks"]["database"]["status"] == "ok"
         ask("/health/ready", 200)
+
+    def test_that_is_left_alone_it_is_degraded_and_not_asked(self, ask, monkeypatch):
+        asked = []
+        with monkeypatch.context() as patched:
+            patched.setattr(Redis, "ping", lambda self: asked.append(self))
+            patched.setattr(health, "valkey", Probe(health._cache_answers))
+            patched.setattr(valkey.server(), "is_away", True)
+            assert ask("/health/detailed", 200).json()["status"] == "degraded"
+        assert asked == []
 
     def test_that_hangs_it_is_degraded_within_two_seconds(self, client, cache_at):
         with deaf_server() as port:
