@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.faults import (
     break_cache,
     break_database,
+    break_limit,
     break_load,
     break_migration,
     break_server,
@@ -24,6 +25,7 @@ PROGRAMS: dict[str, Callable[..., None]] = {
     **break_database.PROGRAMS,
     **break_server.PROGRAMS,
     **break_load.PROGRAMS,
+    **break_limit.PROGRAMS,
     **break_migration.PROGRAMS,
 }
 LONG = {"soak", "memory", "migrate_under_load"}  # minutes each: `all` leaves them out

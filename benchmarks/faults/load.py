@@ -43,6 +43,7 @@ class Answer:
     body: bytes = b""
     error: str = ""
     retried: bool = False
+    late_s: float = 0.0  # how long after it was due the client itself came to it
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -78,7 +79,7 @@ class Client:
 
     async def send(self, request: Request, due: float | None = None) -> Answer:
         due = time.monotonic() if due is None else due
-        answer = Answer(request, NO_ANSWER, 0.0, due)
+        answer = Answer(request, NO_ANSWER, 0.0, due, late_s=time.monotonic() - due)
         try:
             async with asyncio.timeout(self.timeout_s):
                 await self._try(request, answer)
