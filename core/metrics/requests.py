@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 
-from core.metrics import REQUEST_SECONDS, REQUEST_SQL_SECONDS, REQUEST_STATEMENTS
+from core.metrics import PROBLEMS, REQUEST_SECONDS, REQUEST_SQL_SECONDS, REQUEST_STATEMENTS
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -64,6 +64,13 @@ def request_metrics(
         return response
 
     return handle
+
+
+def count_refused(method: str, code: str, status: int, seconds: float = 0.0) -> None:
+    """Count what never reached the application: shed, too slow, or no HTTP."""
+    PROBLEMS.labels(code).inc()
+    method = method if method in METHODS else "other"
+    REQUEST_SECONDS.labels("unknown", method, status).observe(seconds)
 
 
 def route_of(request: HttpRequest) -> str:

@@ -66,6 +66,12 @@ class Incoming:
         return line[1].decode("latin-1") if line else ""
 
     @property
+    def method(self) -> str:
+        """`GET` or the like; empty where it is no request."""
+        line = _REQUEST_LINE.match(self._bytes)
+        return line[0].partition(b" ")[0].decode("latin-1") if line else ""
+
+    @property
     def is_probe(self) -> bool:
         """Whether it asks after our health, which must be answered when all else is busy."""
         return _PROBE.match(self._bytes) is not None

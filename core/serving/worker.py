@@ -20,6 +20,7 @@ Imports of our own modules are made late: gunicorn loads this one before Django 
 import contextlib
 import errno
 import selectors
+import sys
 import time
 from collections import deque
 from concurrent import futures
@@ -37,11 +38,15 @@ TURN_S = 1.0
 BUSY_TURN_S = 0.1  # while requests wait, their time is watched more closely
 ACCEPTED_AT_ONCE = 64
 FEW_MAY_WAIT_S = 2.5
+FEW_PER_THREAD = 2
 OVERLOADED_FOR_S = 5.0
 LEFT_OPEN_AT_STOP_S = 2.0
 SMALL = 65_536  # what each connection may send in any case
 ROOM = 134_217_728  # for what is larger, of all connections together; see `Incoming.weight`
 ANSWER_S = 10.0  # what a client may take for taking in an answer
+# After each of its many system calls the main thread waits so long for busy threads to let it go
+# on; Python's own 5 ms let it refuse some thirty requests a second.
+SWITCH_S = 0.001
 
 
 class Worker(gthread.ThreadWorker):
@@ -69,6 +74,7 @@ class Worker(gthread.ThreadWorker):
     def run(self) -> None:
         from django.conf import settings
 
+        sys.setswitchinterval(SWITCH_S)
         self._settings = settings
         self.poller.register(
             self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks
@@ -176,8 +182,14 @@ class Worker(gthread.ThreadWorker):
         return self._held <= ROOM or not grows
 
     def _hand_over(self, connection: Connection) -> None:
-        """Give a request to a thread."""
+        """Give a request to a thread, unless it would wait in vain."""
         now = time.monotonic()
+        if self._is_full(now) and not connection.incoming.is_probe:
+            from core.serving.answers import BUSY
+
+            self._overloaded_until = now + OVERLOADED_FOR_S
+            self._refuse(connection, "unavailable", BUSY)
+            return
         connection.wait_for_thread(now)
         if connection.incoming.is_probe:
             future = self._probes.submit(self.handle, connection)
@@ -188,16 +200,29 @@ class Worker(gthread.ThreadWorker):
             lambda done: self.method_queue.defer(self.finish_request, connection, done)
         )
 
+    def _count_waiting(self) -> int:
+        """How many no thread has taken yet."""
+        waiting = self._waiting
+        while waiting and (waiting[0][1].running() or waiting[0][1].done()):
+            waiting.popleft()
+        return len(waiting)
+
+    def _is_full(self, now: float) -> bool:
+        """Whether it is no short burst, and as many wait already as will be served in time."""
+        return (
+            now < self._overloaded_until
+            and self._count_waiting() >= FEW_PER_THREAD * self.cfg.threads
+        )
+
     def _turn_away(self, now: float) -> None:
         """Tell those who have waited too long for a thread.
 
         A few may wait longer, unless others have just been turned away: then it is no short burst.
         """
         waiting = self._waiting
-        while waiting and (waiting[0][1].running() or waiting[0][1].done()):
-            waiting.popleft()
-        while waiting:
-            few = len(waiting) <= 2 * self.cfg.threads and now > self._overloaded_until
+        while waiting_now := self._count_waiting():
+            is_burst = now > self._overloaded_until
+            few = is_burst and waiting_now <= FEW_PER_THREAD * self.cfg.threads
             patience = FEW_MAY_WAIT_S if few else self._settings.QUEUE_TIMEOUT_S
             connection, future = waiting[0]
             if now - connection.handed_over_at < patience:
@@ -239,23 +264,24 @@ class Worker(gthread.ThreadWorker):
         from core.serving.answers import problem_bytes
 
         request_id = str(new_id())
-        answer = problem_bytes(code, detail, request_id, status)
-        connection.say(answer)
-        self._note(connection, "request_refused", request_id, code, status or 503)
+        connection.say(problem_bytes(code, detail, request_id, status))
+        self._note(connection, request_id, code, status or 503)
         self._take_leave(connection)
 
-    def _note(
-        self, connection: Connection, event: str, request_id: str, code: str, status: int
-    ) -> None:
+    def _note(self, connection: Connection, request_id: str, code: str, status: int) -> None:
         import structlog
 
+        from core.metrics.requests import count_refused
+
+        seconds = time.monotonic() - connection.began_at
+        count_refused(connection.incoming.method, code, status, seconds)
         structlog.stdlib.get_logger("core.serving").warning(
-            event,
+            "request_refused",
             request_id=request_id,
             path=connection.incoming.path,
             status=status,
             code=code,
-            duration_ms=round((time.monotonic() - connection.began_at) * 1000, 1),
+            duration_ms=round(seconds * 1000, 1),
         )
 
     def _take_leave(self, connection: Connection) -> None:
@@ -313,6 +339,7 @@ class Worker(gthread.ThreadWorker):
         import structlog
 
         from core.ids import new_id
+        from core.metrics.requests import count_refused
         from core.serving import answers
 
         request_id = str(new_id())
@@ -321,9 +348,11 @@ class Worker(gthread.ThreadWorker):
         about = {"request_id": request_id, "status": status, "kind": type(exc).__name__}
         if status == 500:
             log.error("request_failed", **about, exc_info=exc)
+            count_refused("", "internal-error", status)
             answer = answers.problem_bytes("internal-error", "Something went wrong.", request_id)
         else:
             log.warning("request_refused", **about)
+            count_refused("", "malformed-request", status)
             answer = answers.problem_bytes(
                 "malformed-request", answers.NOT_HTTP, request_id, status
             )

@@ -128,6 +128,11 @@ class TestEveryThreadBusy:
                 probes = at_once(server, PROBES * 5)
             assert Counter(each.status for each in probes) == {200: 20}
             assert not any(each.done() for each in stuck)
+            # From now on as many wait as may be served in time, the others are told at once.
+            told = len(refused(server))
+            at_once(server, [ORDERS] * 6 * THREADS)
+            quickly = [line for line in refused(server)[told:] if line["duration_ms"] < 200]
+            assert len(quickly) >= 3 * THREADS
 
             for each in [*turned_away, *stuck]:
                 answer = each.result()
@@ -148,12 +153,16 @@ class TestEveryThreadBusy:
             assert {each.result().status for each in several} == {200}
 
 
-def seconds_since_turned_away(server: Server) -> float:
-    times = [
-        datetime.fromisoformat(line["timestamp"])
+def refused(server: Server) -> list:
+    return [
+        line
         for line in server.lines()
         if line["event"] == "request_refused" and line["status"] == 503
     ]
+
+
+def seconds_since_turned_away(server: Server) -> float:
+    times = [datetime.fromisoformat(line["timestamp"]) for line in refused(server)]
     return (datetime.now(UTC) - max(times)).total_seconds() if times else float("inf")
 
 

@@ -142,7 +142,9 @@ class TestTwoWorkers:
 
     def test_tell_of_a_pool_each(self, metered):
         assert wait_for(metered, "dockside_pool_connections_limit", lambda sum: sum == 2 * 5)
-        assert metered.sum("dockside_pool_connections", state="idle") >= 2 * 2
+        assert eventually(
+            lambda: metered.sum("dockside_pool_connections", state="idle") >= 2 * 2, PATIENCE_S
+        )
         metered.get("/api/v1/orders")
         assert wait_for(metered, "dockside_pool_requests_total", lambda sum: sum > 0)
 
@@ -162,6 +164,23 @@ class TestTwoWorkers:
             assert len(labels) <= 4, name
             if route := labels.get("route"):
                 assert route in known or route.startswith(("core.api.public", "admin:"))
+
+    def test_count_what_never_reached_the_application(self, metered):
+        refused = {"route": "unknown", "method": "other", "status": "400"}
+        problems = {"code": "malformed-request"}
+
+        def counted() -> tuple[float, float]:
+            return (
+                metered.sum(REQUESTS, **refused),
+                metered.sum("dockside_problems_total", **problems),
+            )
+
+        before = counted()
+        address = httpx.URL(metered.url)
+        with socket.create_connection((address.host, address.port), 5) as wire:
+            wire.sendall(b"this is no HTTP\n\n")
+            assert wire.recv(100).startswith(b"HTTP/1.1 400")
+        assert eventually(lambda: counted() == (before[0] + 1, before[1] + 1))
 
     def test_lose_nothing_when_one_is_killed_and_all_are_replaced(self, metered):
         metered.get("/api/v1/orders")
