@@ -6,13 +6,20 @@ import os
 import resource
 import sys
 
+import gunicorn
 from gunicorn.arbiter import Arbiter
 from gunicorn.http.errors import InvalidHeader
 from gunicorn.http.message import Request
 from gunicorn.workers.base import Worker
 
-from config import metrics
-from config.logging import gunicorn_logconfig
+# What SIGUSR2 starts would look for modules in gunicorn's own folder, which has a `config` too.
+_beside = os.path.dirname(gunicorn.__file__)
+sys.path[:] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))] + [
+    path for path in sys.path if path != _beside
+]
+
+from config import metrics  # noqa: E402
+from config.logging import gunicorn_logconfig  # noqa: E402
 
 # A web worker keeps database connections; commands, which load the same settings, need only one.
 os.environ.setdefault("DB_POOL", "1")
