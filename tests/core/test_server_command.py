@@ -60,8 +60,12 @@ class RunningServer:
             for pid in children_of(self.process.pid)
             if b"manage.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
-        (gunicorn,) = children_of(command)
-        return [command, gunicorn, *children_of(gunicorn)]
+        parts = children_of(command)
+        (gunicorn,) = (
+            pid for pid in parts if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+        (reader,) = {*parts} - {gunicorn}  # of documents
+        return [command, gunicorn, *children_of(gunicorn), reader]
 
     def end(self, *signals: signal.Signals) -> int:
         for number in signals:
@@ -114,7 +118,7 @@ class TestTheServer:
             assert answer.status == 200
 
         pids = running.descendants()
-        assert len(pids) == 3
+        assert len(pids) == 4
         owner = Postgres(folder / "postgres").owner_url().encode()
         knowing = [owner in Path(f"/proc/{pid}/environ").read_bytes() for pid in pids]
         assert knowing == [True, False, False]  # the command, gunicorn and its worker
