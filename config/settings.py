@@ -131,6 +131,8 @@ MIDDLEWARE = [
 if METRICS_TOKEN or METRICS_BIND:
     MIDDLEWARE.insert(0, "core.metrics.requests.request_metrics")
 
+SILENCED_SYSTEM_CHECKS = ["security.W003"]  # it looks for Django's own class, not for one of it
+
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 AUTH_USER_MODEL = "core.User"

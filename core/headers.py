@@ -62,7 +62,8 @@ class ContentSecurityPolicy(CSPMiddleware):
     nothing = build_policy(config=NOTHING)
 
     def process_response(self, request: Any, response: Any) -> Any:
-        if policy_for(request, response) is not NOTHING:
+        of_its_own = hasattr(response, "_csp_config")
+        if of_its_own or policy_for(request, response) is not NOTHING:
             return super().process_response(request, response)
         response.setdefault(HEADER, self.nothing)
         return response
