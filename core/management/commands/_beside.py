@@ -1,4 +1,4 @@
-"""A worker for documents beside `script/server`, for as long as the server runs."""
+"""What runs beside `script/server`: a worker for documents, for as long as the server runs."""
 
 import contextlib
 import ctypes
@@ -12,6 +12,13 @@ from django.conf import settings
 
 STOP_SECONDS = 10.0  # what it is at then is read again at the next start
 PR_SET_PDEATHSIG = 1
+
+
+def serving_environment() -> dict[str, str]:
+    """Ours without the way to the owner of the tables, which no request needs."""
+    hidden = {"DATABASE_OWNER_URL", "DATABASE_OWNER_URL_FILE"}
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    return kept | {"DATABASE_OWNER_URL": ""}
 
 
 @contextlib.contextmanager
@@ -38,6 +45,7 @@ def worker_beside() -> Iterator[None]:
         worker = subprocess.Popen(
             [sys.executable, str(settings.BASE_DIR / "manage.py"), "worker"],
             cwd=settings.BASE_DIR,
+            env=serving_environment(),
             stdin=subprocess.DEVNULL,
             process_group=0,
             preexec_fn=in_child,

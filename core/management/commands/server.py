@@ -25,7 +25,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from core.management.commands._beside import worker_beside
+from core.management.commands._beside import serving_environment, worker_beside
 
 DEFAULT_BIND = "127.0.0.1:8000"
 PORTS_TRIED = 100  # from the default one upwards
@@ -264,13 +264,6 @@ class Gunicorn:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
         self._ready.close()
-
-
-def serving_environment() -> dict[str, str]:
-    """Ours without the way to the owner of the tables, which no request needs."""
-    hidden = {"DATABASE_OWNER_URL", "DATABASE_OWNER_URL_FILE"}
-    kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    return kept | {"DATABASE_OWNER_URL": ""}
 
 
 def readiness(host: str, port: int) -> str:
