@@ -33,6 +33,7 @@ every_private_operation = pytest.mark.parametrize(
 )
 every_route = pytest.mark.parametrize("route", ROUTES, ids=str)
 DOCUMENT = "/{document_id}"
+PARTS = ["content", "thumbnail", "text", "extract"]
 STEPS = ("arrive", "depart", "cancel", "reopen")
 # For what is the same for every address, those that are none included.
 ADDRESSES = ["/orders", "/orders/5.5e-215", "/health", "/auth/token", "/docs", "/nothing", "/"]
@@ -67,7 +68,8 @@ def test_the_routes_are_those_of_the_contract():
             *("/health", "/health/live", "/health/ready", "/health/detailed"),
             *("/auth/token", "/auth/token/refresh", "/auth/logout", "/auth/me"),
             *("/orders/{id}/history", "/schema", "/docs", "/documents"),
-            *(f"/orders/{{id}}/documents{rest}" for rest in ("", DOCUMENT, f"{DOCUMENT}/content")),
+            *(f"/orders/{{id}}/documents{rest}" for rest in ("", DOCUMENT)),
+            *(f"/orders/{{id}}/documents{DOCUMENT}/{part}" for part in PARTS),
         ]
     )
 
@@ -183,7 +185,7 @@ class TestNotAcceptable:
     @pytest.mark.parametrize(
         ("route", "method"),
         # A file is what it is.
-        [each for each in OPERATIONS if not each[0].path.endswith("/content")],
+        [each for each in OPERATIONS if not each[0].path.endswith(("/content", "/thumbnail"))],
         ids=str,
     )
     def test_is_whoever_wants_no_json(self, api, organization, route, method):

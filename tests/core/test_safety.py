@@ -195,8 +195,9 @@ class TestProxyHeaders:
 
         config = Config()
         assert "127.0.0.1" in config.forwarded_allow_ips  # what it would do
-        text = (ROOT / "config" / "gunicorn.py").read_text()
-        ours: dict[str, object] = {"__name__": "config.gunicorn"}
+        path = ROOT / "config" / "gunicorn.py"
+        text = path.read_text()
+        ours: dict[str, object] = {"__name__": "config.gunicorn", "__file__": str(path)}
         exec(compile(text, "config/gunicorn.py", "exec"), ours)
         config.set("forwarded_allow_ips", ours["forwarded_allow_ips"])
         config.set("secure_scheme_headers", ours["secure_scheme_headers"])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,10 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from documents.models import OrderDocument, OrderDocumentText
 from tests.documents import files
-from tests.orders.factories import OrderFactory
+from tests.orders.bodies import order_body
 from tests.server.conftest import ROOT, _environment
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.django_db]
 
 PATIENCE_S = 60
 CMR = """INTERNATIONAL CONSIGNMENT NOTE  CMR
@@ -43,9 +44,9 @@ def desk(server, django_db_blocker) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def order(server, django_db_blocker) -> Iterator[str]:
-    with django_db_blocker.unblock():
-        yield str(OrderFactory(terminal=server.terminal).pk)
+def order(server, desk) -> str:
+    body = order_body(server.terminal, reference=uuid.uuid4().hex)
+    return str(desk.post("/orders", json=body).json()["id"])
 
 
 @contextmanager
@@ -153,7 +154,7 @@ class TestAWorker:
 
     def test_ends_what_it_is_at_when_told_to_stop(self, desk, order, tmp_path):
         log = tmp_path / "log"
-        upload(desk, order, ("scan.jpg", scanned(CMR + "\nonce more")))
+        upload(desk, order, ("scan.jpg", scanned("A bill of lading\n" * 8)))
         with worker(log) as process:
             wait_for(lambda: statuses(order) == ["running"], log)
             process.terminate()
