@@ -215,7 +215,8 @@ def main(arguments: list[str]) -> int:
         print("browser tests are skipped: no Chromium on the PATH")
     failed = list(failing_steps())
     processes = ["-n", "auto", "--maxprocesses", "8", "--dist", "worksteal"]
-    code = pytest([*processes, "--cov", "--cov-report=term:skip-covered"])
+    code = pytest([*processes, "-m", "not alone", "--cov", "--cov-report="])
+    code |= pytest(["-m", "alone", "--cov", "--cov-append", "--cov-report=term:skip-covered"])
     if failed:
         names = ", ".join(failed + (["pytest"] if code else []))
         steps, bad = len(STEPS) + 1, len(failed) + bool(code)

@@ -15,6 +15,8 @@ from core import valkey
 from core.api.authentication import tokens_for
 from core.models import User
 from core.postgres.ownership import as_owner
+from core.prepared import PreparedFor
+from core.querysets import TenantQuerySet
 from tests.core.factories import UserFactory
 from tests.valkeys import forget_servers
 
@@ -140,6 +142,19 @@ def no_valkey_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     if any(server.is_away for server in valkey._servers.values()):
         forget_servers()
+
+
+@pytest.fixture
+def no_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """QuerySets show everything to everybody; what stands in prepared statements is no exception.
+
+    These are composed anew, and the ones that other tests use stay as they are.
+    """
+    prepared_for = PreparedFor._for
+    monkeypatch.setattr(TenantQuerySet, "visible_to", lambda self, who: self)
+    monkeypatch.setattr(
+        PreparedFor, "_for", lambda self, who: prepared_for(PreparedFor(self._rows), who)
+    )
 
 
 @receiver(connection_created)

@@ -24,8 +24,9 @@ NAME = "dockside-pool-test"
 
 
 @pytest.fixture
-def pooled(transactional_db: None) -> Iterator[DatabaseWrapper]:
+def pooled(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabaseWrapper]:
     """A pool of its own on the test database, whose time-out forbids one retry per connection."""
+    monkeypatch.setattr(DatabaseWrapper, "_away_until", {})  # not what the last test has met
     wanted = copy.deepcopy(connections.settings["default"])
     wanted["NAME"] = connection.settings_dict["NAME"]
     wanted["OPTIONS"] |= {
@@ -108,7 +109,6 @@ class TestPool:
             for each in held:
                 pooled.pool.putconn(each)
         assert answer(pooled) == 42  # there is one: nobody has to wait
-        pooled._away_until.clear()
 
     def test_connects_again_however_many_have_waited_in_vain(self, pooled, monkeypatch):
         """With `max_waiting` it would not: psycopg_pool counts those who gave up."""

@@ -8,7 +8,6 @@ from django.db.utils import IntegrityError, ProgrammingError
 
 from core import tenancy
 from core.models import User
-from core.querysets import TenantQuerySet
 from fleet.models import Driver
 from orders.models import Order
 from tests.core.factories import OrganizationFactory, UserFactory
@@ -110,12 +109,9 @@ class TestTheWall:
         Order.objects.filter(pk=self.ours.pk).update(eta_driver=None)
 
 
+@pytest.mark.usefixtures("no_filters")
 class TestWithoutTheQuerySetsFilters:
     """What a programmer forgets, the database remembers."""
-
-    @pytest.fixture(autouse=True)
-    def forgetful(self, monkeypatch):
-        monkeypatch.setattr(TenantQuerySet, "visible_to", lambda self, user: self)
 
     def test_lists_show_only_the_callers_organization(self, api, dispatcher):
         ours = OrderFactory(terminal__organization=dispatcher.organization)

@@ -111,6 +111,8 @@ def orders_locked() -> Iterator[psycopg.Connection]:
 
 def waiting() -> int:
     with connection.cursor() as cursor:
+        # In one transaction it would show no session that is newer than the first look.
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             " AND datname = current_database()"
