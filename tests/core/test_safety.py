@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.core import checks
 
+from config.metrics import FOLDER
 from core import safety
 
 ROOT = Path(django_settings.BASE_DIR)
@@ -190,11 +191,12 @@ class TestProxyHeaders:
         shown = settings_with("settings.SECURE_PROXY_SSL_HEADER", TRUST_PROXY="1")
         assert shown == "('HTTP_X_FORWARDED_PROTO', 'https')"
 
-    def test_are_never_believed_by_gunicorn_itself(self):
+    def test_are_never_believed_by_gunicorn_itself(self, monkeypatch, tmp_path):
         from gunicorn.config import Config
 
         config = Config()
         assert "127.0.0.1" in config.forwarded_allow_ips  # what it would do
+        monkeypatch.setenv(FOLDER, str(tmp_path))  # else it makes one, and tells all who come later
         path = ROOT / "config" / "gunicorn.py"
         text = path.read_text()
         ours: dict[str, object] = {"__name__": "config.gunicorn", "__file__": str(path)}
