@@ -15,7 +15,9 @@ from unfold.decorators import action, display
 from core.admin import TenantAdmin
 from documents.models import OrderDocument, ReadingStatus
 from documents.reading import services as reading
-from documents.search import Search, search_for, snippets
+from documents.ranking import best
+from documents.search import Search, search_for
+from documents.snippets import snippets
 
 STATUS_COLOURS = {
     ReadingStatus.PENDING.label: "info",
@@ -34,14 +36,14 @@ def asked(words: str) -> Search | None:
 class DocumentChangeList(ChangeList):
     """The best come first in a search, and each document knows where it stands in it."""
 
-    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet:
-        rows: Any = super().get_queryset(request, *args, **kwargs)
-        search = asked(self.query)
-        return rows.best_first(search) if search and "o" not in self.params else rows
-
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         if search := asked(self.query):
+            if "o" not in self.params:
+                rows: Any = self.queryset
+                start = (self.page_num - 1) * self.list_per_page
+                found = rows.in_bulk(ids := best(rows, search, start, self.list_per_page))
+                self.result_list = [found[each] for each in ids]
             page = {document.pk: document for document in self.result_list}
             for key, lines in snippets(page, search).items():
                 page[key].lines = lines

@@ -292,8 +292,10 @@ class OrderDocumentText(TenantModel):
 class DocumentSearch(models.Model):
     """What a document is found by, kept by triggers from its title, its name and its pages.
 
-    `words` are for full text; `marks` are what looks like a number of something (a CMR, a plate, a
-    container), bare, with a space before and after each. documents/search.py says more.
+    `words` are for full text, `heading` has those of title and name alone; `marks` are what looks
+    like a number of something (a CMR, a plate, a container), bare, with a space before and after
+    each, and `numbers` the keys by which one is found though a character is wrong. What a search
+    in the documents of orders answers with is `order_id`. documents/search.py says more.
     """
 
     document = models.OneToOneField(
@@ -306,8 +308,11 @@ class DocumentSearch(models.Model):
     organization = models.ForeignKey(
         Organization, on_delete=models.PROTECT, related_name="+", db_index=False
     )
+    order_id = models.UUIDField()
     words = SearchVectorField()
+    heading = SearchVectorField()
     marks = models.TextField(default=" ")
+    numbers = SearchVectorField()
 
     class Meta:
         constraints = [
@@ -320,6 +325,9 @@ class DocumentSearch(models.Model):
         indexes = [
             # Every search reads the list of what is not yet sorted in: it is kept short.
             GinIndex(fields=["words"], name="documents_words", gin_pending_list_limit=256),
+            GinIndex(fields=["heading"], name="documents_heading", gin_pending_list_limit=256),
+            GinIndex(fields=["numbers"], name="documents_numbers", gin_pending_list_limit=256),
+            # A part of a number.
             GinIndex(
                 OpClass(F("marks"), "gin_trgm_ops"),
                 name="documents_marks",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Self
 
-from core.querysets import Among, TenantQuerySet
+from core.querysets import TenantQuerySet
 
 if TYPE_CHECKING:
     from documents.models import OrderDocument, OrderDocumentText  # noqa: F401
@@ -18,13 +18,7 @@ class OrderDocumentQuerySet(TenantQuerySet["OrderDocument"]):
 
     def matching(self, search: "Search") -> Self:
         """Documents in whose title, name or pages it stands."""
-        from documents.models import DocumentSearch
-
-        return self.filter(Among("pk", DocumentSearch.objects.filter(search.condition)))
-
-    def best_first(self, search: "Search") -> Self:
-        """Those that fit best first, and of those that fit alike the newest."""
-        return self.order_by(search.rank("search__").desc(), "-pk")
+        return self.filter(search.found("pk"))
 
 
 class OrderDocumentTextQuerySet(TenantQuerySet["OrderDocumentText"]):

@@ -2,237 +2,236 @@
 
 Words are looked for by their Norwegian stems and as they are written, all of them in one document,
 with quotes and minus signs as on the web. What looks like a number (see `documents_marks` in the
-migration) is also found where one character is another one, wherever it stands: that is asked as
-one pattern for each place, which a trigram index answers. Letters that are read for digits, as O
-for 0, do not count as others at all.
+migration) is also found where one character is another one, wherever it stands, and by a part of
+it. Letters that are read for digits, as O for 0, do not count as others at all.
 
-Behind row-level security only functions that cannot tell of a row reach an index: `@@` and `LIKE`
-are marked so (core/embedded.py), operators of similarity are not.
+The database's functions `documents_by_…` find, each by an index. Behind row-level security only
+functions that cannot tell of a row reach one: `@@` and `LIKE` are marked so (core/embedded.py),
+operators of similarity are not.
+
+A search comes to one of two ends. What at most FEW documents have is known by their ids before
+anything else is asked. What more have is a *common* search: a set in the database, with which the
+list is compared row by row in the order in which it is shown, until a page is full.
 """
 
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.search import SearchQuery, SearchRank
 from django.db import connection
-from django.db.models import (
-    BooleanField,
-    Case,
-    F,
-    FloatField,
-    Func,
-    Q,
-    TextField,
-    Value,
-    When,
-)
+from django.db.models import BooleanField, F, Func, UUIDField, Value
+from django.db.models.expressions import RawSQL
 
 _DIGIT = re.compile(r"[0-9]")
-CONFIGURATIONS = ("dockside_norwegian", "dockside_simple")
+FEW = 1_000  # documents: what is ranked, one by one
 SHORTEST_MISREAD = 5  # of four characters with one unknown, there is too little left
 FEWEST_DIGITS = 3
 LONGEST_MARK = 40
 MOST_MARKS = 4
-SNIPPETS = 2  # of one document
-PAGES_SEARCHED = 200  # for a snippet; the document is found by all of them
-_BEGIN, _END = "\x02", "\x03"
-_AROUND = 60  # characters before and behind a number
+MOST_OF_NUMBERS = 10_000
 
-# The words of one page that the query has, marked. A page is looked at if it has any of them.
-_HEADLINES = f"""
-    SELECT read.document_id, found.number, found.line
-      FROM documents_orderdocumenttext AS read,
-           LATERAL (
-               SELECT number, ts_headline(
-                          'dockside_norwegian', page, asked.anything,
-                          'StartSel={_BEGIN}, StopSel={_END}, MaxWords=18, MinWords=8'
-                      ) AS line
-                 FROM unnest(read.pages[1:{PAGES_SEARCHED}]) WITH ORDINALITY AS each (page, number),
-                      (SELECT replace((%s)::tsquery::text, '&', '|')::tsquery AS anything) AS asked
-                WHERE to_tsvector('dockside_norwegian', page)
-                      || to_tsvector('dockside_simple', page) @@ asked.anything
-                LIMIT {SNIPPETS}
-           ) AS found
-     WHERE read.document_id = ANY(%s)
-     ORDER BY read.document_id, found.number
-"""  # noqa: S608 - names and numbers of ours
-_QUERY = " || ".join(f"websearch_to_tsquery('{name}', %s)" for name in CONFIGURATIONS)
+_UNDERSTAND = """
+    WITH asked AS (
+        SELECT place, websearch_to_tsquery('dockside_norwegian', words)
+                      || websearch_to_tsquery('dockside_simple', words) AS query
+          FROM unnest(%s::text[]) WITH ORDINALITY AS each (words, place)
+    ),
+    number AS (
+        SELECT place, btrim(marks) AS mark,
+               array_to_string(tsvector_to_array(documents_keys(marks)), '|') AS keys
+          FROM unnest(%s::text[]) WITH ORDINALITY AS each (typed, place),
+               LATERAL (SELECT documents_marks(typed) AS marks) AS made
+    )
+    SELECT (SELECT array_agg(CASE WHEN querytree(query) IN ('', 'T') THEN '' ELSE query::text END
+                             ORDER BY place) FROM asked),
+           (SELECT coalesce(array_agg(mark ORDER BY place), '{}') FROM number),
+           (SELECT coalesce(array_agg(coalesce(keys, '') ORDER BY place), '{}') FROM number)
+"""
 
 
-class LikeAny(Func):
-    """`LIKE` with any of some patterns of ours: one look into the index for all of them."""
+_RANKED = """
+    SELECT document_id FROM documents_documentsearch
+     WHERE document_id = ANY(%s)
+     ORDER BY ts_rank(words, %s::tsquery)
+              + (SELECT count(*) FROM unnest(%s::text[]) AS exact WHERE strpos(marks, exact) > 0)
+              DESC, document_id DESC
+"""
+Statement = tuple[str, list[Any]]  # with its parameters
+
+
+class AnyOf(Func):
+    """Whether a column is one of some ids that are known: one look into its index for each."""
 
     template = "%(expressions)s)"
-    arg_joiner = " LIKE ANY("
+    arg_joiner = " = ANY("
     output_field = BooleanField()
     conditional = True
 
+    def __init__(self, name: str, ids: list[UUID]) -> None:
+        super().__init__(F(name), Value(ids, output_field=ArrayField(UUIDField())))
+
+
+class OneOf(Func):
+    """Whether a column is in a large set that SQL finds, kept in a hash table.
+
+    CASE, because of `IN` alone the planner makes a join, of all rows with all that were found.
+    """
+
+    output_field = BooleanField()
+    conditional = True
+
+    def __init__(self, name: str, found: Statement) -> None:
+        super().__init__(F(name), RawSQL(*found))
+
+    def as_sql(self, compiler: Any, connection: Any, **_: Any) -> tuple[str, Any]:  # type: ignore[override]
+        column, found = self.source_expressions
+        sql, params = compiler.compile(column)
+        found_sql, found_params = compiler.compile(found)
+        return f"CASE WHEN {sql} IN {found_sql} THEN true ELSE false END", [*params, *found_params]
+
 
 @dataclass(frozen=True)
-class Snippet:
-    """A line of a page, in parts of which every other one is what was looked for."""
+class Way:
+    """One way to understand what was typed: numbers in their bare form, all of them needed.
 
-    page: int
-    parts: list[str]
+    `keys` has the keys of each for the index, `beside` is the other words as a query, or None.
+    """
+
+    marks: tuple[str, ...]
+    keys: str
+    beside: str | None
+
+    def statements(self, column: str, most: int | None, *, exact: bool = False) -> list[Statement]:
+        patterns = [_pattern(mark, exact=exact) for mark in self.marks]
+        numbers = f"SELECT {column} FROM documents_by_numbers(%s::tsquery, %s, %s::tsquery, %s)"  # noqa: S608
+        found: list[Statement] = [(numbers, [self.keys, patterns, self.beside, most])]
+        if not exact and len(self.marks) == 1 and len(self.marks[0]) >= SHORTEST_MISREAD:
+            part = f"SELECT {column} FROM documents_by_part(%s, %s::tsquery, %s)"  # noqa: S608
+            found.append((part, [f"%{self.marks[0]}%", self.beside, most]))
+        return found
 
 
 @dataclass(frozen=True)
 class Search:
-    """What somebody typed, and the ways to understand the numbers in it.
-
-    Each way is numbers in their bare form, all of which are needed, and the words beside them.
-    """
+    """What somebody typed: its words as a query, or "", and the ways to understand its numbers."""
 
     words: str
-    ways: tuple[tuple[tuple[str, ...], str], ...] = ()
-
-    @property
-    def query(self) -> Any:
-        return _query(self.words)
+    asked: str
+    ways: tuple[Way, ...] = ()
 
     @property
     def marks(self) -> list[str]:
-        return list(dict.fromkeys(mark for marks, _ in self.ways for mark in marks))
+        return list(dict.fromkeys(mark for way in self.ways for mark in way.marks))
 
-    @property
-    def condition(self) -> Q:
-        """Of a row of `DocumentSearch`."""
-        found = Q(words=self.query)
-        for marks, rest in self.ways:
-            needed = Q(words=_query(rest)) if rest else Q()
-            for mark in marks:
-                needed &= _like(mark)
-            found |= needed
-        return found
+    def found(self, name: str, column: str = "document_id") -> AnyOf | OneOf:
+        """Whether the column `name` is of what is found; asks for it.
 
-    def rank(self, path: str = "") -> Any:
-        """How well it fits, as an expression; `path` leads to the row of `DocumentSearch`."""
-        rank: Any = SearchRank(F(f"{path}words"), self.query)
-        for mark in self.marks:
-            exact = When(Q(**{f"{path}marks__contains": f" {mark} "}), then=Value(1.0))
-            rank = rank + Case(exact, default=Value(0.0), output_field=FloatField())
-        return rank
+        `column` is `order_id` where the orders of the documents are meant. What more than FEW
+        documents have as it was typed is found as it was typed only.
+        """
+        as_typed, numbers = self._as_typed(column, FEW + 1), self._numbers(column, FEW + 1)
+        ids: dict[UUID, None] = {}
+        for asked in (as_typed, numbers):
+            if asked:
+                ids |= dict.fromkeys(_ids(*_either(asked)))
+            if len(ids) > FEW:
+                common = self._as_typed(column, None)
+                common += self._numbers(column, MOST_OF_NUMBERS) if asked is numbers else []
+                return OneOf(name, _either(common))
+        return AnyOf(name, list(ids))
+
+    def first(self) -> list[UUID]:
+        """Of a common search, documents with it in title or name or with its very number.
+
+        The newest FEW of them.
+        """
+        asked = [_by("heading", self.asked, "document_id", None)] if self.asked else []
+        for way in self.ways:
+            asked += way.statements("document_id", None, exact=True)
+        sql, params = _either(asked)
+        return _ids(f"{sql} ORDER BY document_id DESC LIMIT {FEW}", params)
+
+    def best(self, documents: list[UUID]) -> list[UUID]:
+        """These documents, those that fit best first, and of those that fit alike the newest."""
+        exact = [f" {mark} " for mark in self.marks]
+        return _ids(_RANKED, [documents, self.asked, exact])
+
+    def _as_typed(self, column: str, most: int | None) -> list[Statement]:
+        return [_by("words", self.asked, column, most)] if self.asked else []
+
+    def _numbers(self, column: str, most: int | None) -> list[Statement]:
+        return [each for way in self.ways for each in way.statements(column, most)]
 
 
-def _query(words: str) -> Any:
-    norwegian, simple = (
-        SearchQuery(words, config=name, search_type="websearch") for name in CONFIGURATIONS
+def _by(what: str, asked: str, column: str, most: int | None) -> Statement:
+    return f"SELECT {column} FROM documents_by_{what}(%s::tsquery, %s)", [asked, most]  # noqa: S608
+
+
+def _either(statements: list[Statement]) -> Statement:
+    """What any of them finds, as one statement."""
+    return (
+        " UNION ".join(sql for sql, _ in statements),
+        [each for _, params in statements for each in params],
     )
-    return norwegian | simple
 
 
-def search_for(words: str) -> Search:
-    """Understand what was typed; one statement if there is a digit in it.
-
-    What is typed with gaps may be one number: "DK 12 345", or a number beside a word: "CMR 204518".
-    """
-    typed = words.split()
-    numbers = [each for each in typed if _DIGIT.search(each)][:MOST_MARKS]
-    rest = [each for each in typed if not _DIGIT.search(each)]
-    if not numbers:
-        return Search(words)
-    asked = [_plain(each) for each in numbers]
-    whole = _plain(words)
-    if 1 < len(typed) <= 3 and len(whole) <= 16 and all(len(each) <= 4 for each in rest):
-        asked.append(whole)
-    bare = _bare(tuple(asked))
-    found = [mark for mark in bare[: len(numbers)] if mark]
-    ways = [(tuple(found), " ".join(rest))] if found else []
-    if len(bare) > len(numbers) and bare[-1]:
-        ways.append(((bare[-1],), ""))
-    return Search(words, tuple(ways))
-
-
-def _plain(number: str) -> str:
-    return re.sub(r"[\W_]", "", number)[:LONGEST_MARK]
-
-
-@lru_cache(maxsize=256)  # one request asks more than once
-def _bare(numbers: tuple[str, ...]) -> list[str]:
-    """Each in the form of `marks`, as the database makes them; empty for what is no number."""
+def _ids(sql: str, params: list[Any]) -> list[UUID]:
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT btrim(documents_marks(number))"
-            " FROM unnest(%s::text[]) WITH ORDINALITY AS each (number, place) ORDER BY place",
-            [list(numbers)],
-        )
-        bare = [str(row[0]) for row in cursor.fetchall()]
-    # A word with a digit or two is found by its letters, as every word is.
-    return [mark if len(_DIGIT.findall(mark)) >= FEWEST_DIGITS else "" for mark in bare]
+        cursor.execute(sql, params)
+        return [row[0] for row in cursor.fetchall()]
 
 
-def _like(mark: str) -> Q:
-    """Rows with this number, or a part of it that is long enough, or with one character wrong."""
-    if len(mark) < SHORTEST_MISREAD:
-        patterns = [f"% {mark} %"]
-    else:
-        patterns = [f"%{mark}%"]
-    if _is_misread(mark):
-        patterns += [f"% {mark[:at]}_{mark[at + 1 :]} %" for at in range(len(mark))]
-    return Q(LikeAny(F("marks"), Value(patterns, output_field=ArrayField(TextField()))))
+def _pattern(mark: str, *, exact: bool = False) -> str:
+    """A regular expression of PostgreSQL for the marks of a document that has this one.
+
+    Or has it with one character wrong, or as a part of another one.
+    """
+    if exact or len(mark) < SHORTEST_MISREAD:
+        return f" {mark} "
+    ways = [mark]
+    if is_misread(mark):
+        ways += [f"{mark[:at]}[^ ]{mark[at + 1 :]}" for at in range(len(mark))]
+    return f" ({'|'.join(ways)}) |{mark}"
 
 
-def _is_misread(mark: str) -> bool:
+def is_misread(mark: str) -> bool:
     """Whether it is looked for with a character wrong: a number, no word with a digit in it."""
     return len(mark) >= SHORTEST_MISREAD and len(_DIGIT.findall(mark)) >= FEWEST_DIGITS
 
 
-# ---------------------------------------------------------------------------------------- snippets
+@lru_cache(maxsize=256)  # one request asks more than once
+def search_for(words: str) -> Search:
+    """Understand what was typed; one statement.
 
-
-def snippets(documents: Iterable[UUID], search: Search) -> dict[UUID, list[Snippet]]:
-    """Where in each document it stands, by page; documents found by title or name have none."""
-    wanted = list(documents)
-    found: dict[UUID, list[Snippet]] = {each: [] for each in wanted}
-    if not wanted:
-        return found
+    What is typed with gaps may be one number: "DK 12 345", or a number beside a word: "CMR 204518".
+    What only says what must not be there finds nothing.
+    """
+    typed = words.split()
+    numbers = [each for each in typed if _DIGIT.search(each)][:MOST_MARKS]
+    rest = [each for each in typed if not _DIGIT.search(each)]
+    plain = [_plain(each) for each in numbers]
+    whole = _plain(words)
+    if numbers and 1 < len(typed) <= 3 and len(whole) <= 16 and all(len(w) <= 4 for w in rest):
+        plain.append(whole)
     with connection.cursor() as cursor:
-        # The query first: a snippet is looked for with what the words come to, not word by word.
-        cursor.execute(f"SELECT ({_QUERY})::text", [search.words] * 2)
-        cursor.execute(_HEADLINES, [cursor.fetchone()[0], wanted])
-        for document, number, line in cursor.fetchall():
-            if _BEGIN in line:
-                found[document].append(Snippet(number, _parts(line)))
-        without = [each for each in wanted if not found[each]]
-        if search.marks and without:
-            cursor.execute(
-                f"SELECT document_id, pages[1:{PAGES_SEARCHED}]"  # noqa: S608 - a number of ours
-                " FROM documents_orderdocumenttext WHERE document_id = ANY(%s)",
-                [without],
-            )
-            for document, pages in cursor.fetchall():
-                found[document] = list(_numbers(pages, search.marks))[:SNIPPETS]
-    return found
+        cursor.execute(_UNDERSTAND, [[words, " ".join(rest)], plain])
+        (asked, beside), marks, keys = cursor.fetchone()
+    # A word with a digit or two is found by its letters, as every word is.
+    known = [
+        (mark, f"({key})") if len(_DIGIT.findall(mark)) >= FEWEST_DIGITS else None
+        for mark, key in zip(marks, keys, strict=True)
+    ]
+    ways = []
+    if found := [each for each in known[: len(numbers)] if each]:
+        of_marks, of_keys = zip(*found, strict=True)
+        ways.append(Way(of_marks, " & ".join(of_keys), beside or None))
+    if len(known) > len(numbers) and (each := known[-1]):
+        ways.append(Way((each[0],), each[1], None))
+    return Search(words, asked, tuple(ways))
 
 
-def _parts(line: str) -> list[str]:
-    return re.split(f"[{_BEGIN}{_END}]", " ".join(line.split(" ")).replace("\n", " "))
-
-
-_ALIKE = {"0": "0OQ", "1": "1IL", "5": "5S", "8": "8B", "2": "2Z"}
-
-
-def _numbers(pages: list[str], marks: Iterable[str]) -> Iterator[Snippet]:
-    """Where a number stands, with at most one character wrong and with gaps."""
-    patterns = [re.compile(_spaced(mark), re.IGNORECASE) for mark in marks]
-    for number, page in enumerate(pages, 1):
-        for pattern in patterns:
-            if match := pattern.search(page):
-                start, end = match.span()
-                before = page[max(0, start - _AROUND) : start]
-                behind = page[end : end + _AROUND]
-                flat = (" ".join(part.split("\n")) for part in (before, match[0], behind))
-                yield Snippet(number, list(flat))
-
-
-def _spaced(mark: str) -> str:
-    characters = [f"[{_ALIKE.get(each, re.escape(each))}]" for each in mark]
-    places = range(len(mark)) if _is_misread(mark) else []
-    gap = "[ ./-]?"
-    variants = [characters, *([*characters[:n], r"\w", *characters[n + 1 :]] for n in places)]
-    return "|".join(gap.join(variant) for variant in variants)
+def _plain(number: str) -> str:
+    return re.sub(r"[\W_]", "", number)[:LONGEST_MARK]

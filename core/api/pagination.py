@@ -102,7 +102,7 @@ def _refuse(parameter: str, code: str, message: str) -> ValidationError:
     return ValidationError({parameter: [ErrorDetail(message, code=code)]})
 
 
-_ID = create_namedtuple_class("id")
+by_id = create_namedtuple_class("id")._make  # a row of which no more is known
 
 
 class _Found:
@@ -200,11 +200,7 @@ class ContractPagination(BasePagination):
             self.names = ["id"]
         found = _Found(queryset, self.view.sorting)
         total = found.count(MAX_COUNTED + 1)
-        rows: list[Any] = []
-        if start < total <= FEW and self.names and self._is_filtered():
-            rows = list(map(_ID._make, found.few(start, self.per_page)))
-        elif start < total:
-            rows = list(self._taking(queryset)[start : start + self.per_page])
+        rows = self._rows(queryset, found, start, total) if start < total else []
         exact = total <= MAX_COUNTED
         total = min(total, MAX_COUNTED)
         more = (page + 1) * self.per_page <= MAX_COUNTED and page * self.per_page < total
@@ -218,6 +214,12 @@ class ContractPagination(BasePagination):
             "previous": self._address(page=page - 1) if page > 1 else None,
         }
         return rows
+
+    def _rows(self, queryset: Any, found: _Found, start: int, total: int) -> list[Any]:
+        """Those of the page, of the `total` that were counted."""
+        if total <= FEW and self.names and self._is_filtered():
+            return [by_id(row) for row in found.few(start, self.per_page)]
+        return list(self._taking(queryset)[start : start + self.per_page])
 
     def _is_filtered(self) -> bool:
         return not {*self.parameters, StrictOrdering.parameter}.issuperset(

@@ -5,7 +5,6 @@ from typing import Any
 from django_filters import rest_framework as filters
 
 from core.api.filters import IdFilter, InstantFilter, ManyIdsFilter, PartFilter, StrictFilterSet
-from core.querysets import Among
 from documents.models import DocumentType, OrderDocument, ReadingStatus
 from documents.search import search_for
 from orders.api.filters import OrderFilter
@@ -56,5 +55,4 @@ def offer_to_orders() -> None:
 
 
 def _found_in_documents(orders: Any, _name: str, value: str) -> Any:
-    documents = OrderDocument.objects.matching(search_for(value))
-    return orders.filter(Among("pk", documents, key="order_id"))
+    return orders.filter(search_for(value).found("pk", "order_id"))

@@ -1,17 +1,14 @@
 """A search's order, and what it tells of each document."""
 
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
-from django.db.models.expressions import OrderBy
+from core.api.ordering import StrictOrdering
+from core.api.pagination import ContractPagination, by_id
+from documents.ranking import best
+from documents.search import Search, search_for
+from documents.snippets import snippets
 
-from core.api.ordering import Key, StrictOrdering
-from core.api.pagination import ContractPagination
-from documents.search import Search, search_for, snippets
-
-RANK = "rank"
 _SNIPPETS: dict[str, Any] = {
     "type": "object",
     "description": "In a search only: where it stands in each document, by the document's id. A"
@@ -35,37 +32,20 @@ _SNIPPETS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Relevance(Key):
-    """How well a document fits a search, which `BestFirst` has annotated; no column."""
-
-    def expression(self) -> OrderBy:
-        return OrderBy(F(RANK), descending=True, nulls_last=True)
-
-    def as_sql(self, model: Any) -> str:
-        return f'"{RANK}" DESC NULLS LAST'
-
-
 def searched(request: Any) -> Search | None:
     """What is searched for, if anything is."""
     words = request.query_params.get("q", "").strip()
     return search_for(words) if words else None
 
 
-class BestFirst(StrictOrdering):
-    """Sorting as everywhere; a search without one, and without a cursor, shows the best first."""
-
-    def filter_queryset(self, request: Any, queryset: Any, view: Any) -> Any:
-        given = request.query_params
-        if self.parameter in given or "cursor" in given or not (search := searched(request)):
-            return super().filter_queryset(request, queryset, view)
-        view.sorting = [Relevance(RANK, descending=True), Key("id", descending=True)]
-        ranked = queryset.annotate(**{RANK: search.rank("search__")})
-        return ranked.order_by(*(key.expression() for key in view.sorting))
-
-
 class SearchPages(ContractPagination):
-    """Pages that tell in a search where it stands."""
+    """Pages that tell in a search where it stands, and without `ordering` have the best first."""
+
+    def _rows(self, queryset: Any, found: Any, start: int, total: int) -> list[Any]:
+        search = searched(self.request)
+        if search is None or StrictOrdering.parameter in self.request.query_params:
+            return super()._rows(queryset, found, start, total)
+        return [by_id([each]) for each in best(queryset, search, start, self.per_page)]
 
     def get_paginated_response_schema(self, schema: Any) -> dict[str, Any]:
         described = super().get_paginated_response_schema(schema)

@@ -8,14 +8,13 @@ from rest_framework.response import Response
 
 from core import text as texts
 from core.api.conditions import etag, expected_versions
-from core.api.filters import StrictFilterBackend
 from core.api.views import ContractViewSet
 from core.errors import NotFound
 from documents import services
 from documents.api import downloads, schema
 from documents.api.filters import DocumentFilter, OfOrderFilter
 from documents.api.reading import ReadingMixin
-from documents.api.relevance import BestFirst, SearchPages, searched, told
+from documents.api.relevance import SearchPages, searched, told
 from documents.api.serializers import OrderDocumentInput, OrderDocumentOut
 from documents.api.uploads import UploadMixin
 from documents.models import OrderDocument
@@ -32,7 +31,6 @@ class DocumentViewSet(ContractViewSet):
     filterset_class = DocumentFilter
     ordering_fields = ("created_at",)
     ordering = ("-created_at",)
-    filter_backends = [StrictFilterBackend, BestFirst]
     pagination_class = SearchPages
 
     def get_queryset(self) -> Any:

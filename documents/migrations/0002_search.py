@@ -23,20 +23,28 @@ NO_CONFIGURATIONS = """
     DROP TEXT SEARCH CONFIGURATION dockside_norwegian;
 """
 
+# The words of title and name by themselves.
+HEADING = """
+    CREATE FUNCTION documents_heading(title text, file_name text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+        SELECT to_tsvector('dockside_norwegian', heading) || to_tsvector('dockside_simple', heading)
+          FROM (SELECT title || ' ' || regexp_replace(file_name, '[._-]+', ' ', 'g')) AS of (heading)
+    $$;
+"""
+
 # A vector holds at most 1 MiB. Of a text with more the first part is found, halved until it fits.
 WORDS = """
     CREATE FUNCTION documents_words(title text, file_name text, pages text) RETURNS tsvector
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
     DECLARE
-        heading text := title || ' ' || regexp_replace(file_name, '[._-]+', ' ', 'g');
         size integer := length(pages);
         part text;
     BEGIN
         LOOP
             part := left(pages, size);
             BEGIN
-                RETURN setweight(to_tsvector('dockside_norwegian', heading), 'A')
-                    || setweight(to_tsvector('dockside_simple', heading), 'A')
+                RETURN setweight(documents_heading(title, ''), 'A')
+                    || setweight(documents_heading('', file_name), 'B')
                     || to_tsvector('dockside_norwegian', part)
                     || to_tsvector('dockside_simple', part);
             EXCEPTION WHEN program_limit_exceeded THEN
@@ -93,32 +101,128 @@ MARKS = """
     $$;
 """
 
-KEEPING = """
-    CREATE FUNCTION documents_keep_search() RETURNS trigger LANGUAGE plpgsql AS $$
-    DECLARE
-        of_document uuid := CASE TG_TABLE_NAME
-            WHEN 'documents_orderdocument' THEN to_jsonb(NEW)->>'id'
-            ELSE to_jsonb(NEW) - 'pages' ->>'document_id'
-        END;
+# What an index finds a mark by when one character of it may be wrong: of four parts of it three are
+# right then. So a mark has four keys, in each of which another part is left out; a short one, and a
+# word with a digit or two, has one of all its characters. A key is one of a million: with as many
+# as there are marks the index would be larger than all texts. Whoever asks compares the marks.
+KEYS = """
+    CREATE FUNCTION documents_keys(marks text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+        SELECT array_to_tsvector(array_agg(
+                   left(encode(sha256(convert_to(kept, 'UTF8')), 'hex'), 5)
+               ))
+          FROM (
+              SELECT part || ' ' || size || ' ' || left(mark, size * part / 4)
+                     || substr(mark, size * (part + 1) / 4 + 1) AS kept
+                FROM (
+                    SELECT mark, length(mark) AS size,
+                           length(mark) - length(translate(mark, '0123456789', '')) AS digits
+                      FROM string_to_table(btrim(marks), ' ') AS mark
+                ) AS each,
+                LATERAL (SELECT size >= 5 AND digits >= 3 AS is_misread) AS judged,
+                LATERAL generate_series(
+                    CASE WHEN is_misread THEN 0 ELSE 4 END, CASE WHEN is_misread THEN 3 ELSE 4 END
+                ) AS part
+               WHERE mark <> '' AND digits >= 3
+          ) AS keys
+    $$;
+"""
+
+# The ways to find. They are functions because the planner must not have a choice: it takes reading
+# all texts one after the other for cheap, since it does not know what it costs to unpack one, and
+# keeps what is found in a hash table only where it expects that to be small. They see what their
+# caller sees. `most` may be NULL. Of the documents that may have a number so many are looked at: a
+# number like that of the letterhead would have all of them unpacked.
+FINDING = """
+    CREATE FUNCTION documents_by_words(asked tsquery, most integer)
+    RETURNS TABLE (document_id uuid, order_id uuid)
+    LANGUAGE plpgsql STABLE ROWS 20000 SET enable_seqscan = off SET work_mem = '32MB' AS $$
     BEGIN
-        INSERT INTO documents_documentsearch (document_id, organization_id, words, marks)
-        SELECT document.id, document.organization_id,
+        RETURN QUERY
+        SELECT found.document_id, found.order_id FROM documents_documentsearch AS found
+         WHERE found.words @@ asked
+         LIMIT most;
+    END
+    $$;
+    CREATE FUNCTION documents_by_heading(asked tsquery, most integer)
+    RETURNS TABLE (document_id uuid, order_id uuid)
+    LANGUAGE plpgsql STABLE ROWS 20000 SET enable_seqscan = off SET work_mem = '32MB' AS $$
+    BEGIN
+        RETURN QUERY
+        SELECT found.document_id, found.order_id FROM documents_documentsearch AS found
+         WHERE found.heading @@ asked
+         LIMIT most;
+    END
+    $$;
+    CREATE FUNCTION documents_by_numbers(
+        keys tsquery, patterns text[], beside tsquery, most integer
+    )
+    RETURNS TABLE (document_id uuid, order_id uuid)
+    LANGUAGE plpgsql STABLE ROWS 1000 SET enable_seqscan = off SET work_mem = '32MB' AS $$
+    BEGIN
+        RETURN QUERY
+        SELECT found.document_id, found.order_id
+          FROM (
+              SELECT * FROM documents_documentsearch AS row WHERE row.numbers @@ keys LIMIT 10000
+          ) AS found
+         WHERE found.marks ~ ALL (patterns) AND (beside IS NULL OR found.words @@ beside)
+         LIMIT most;
+    END
+    $$;
+    CREATE FUNCTION documents_by_part(part text, beside tsquery, most integer)
+    RETURNS TABLE (document_id uuid, order_id uuid)
+    LANGUAGE plpgsql STABLE ROWS 1000 SET enable_seqscan = off SET work_mem = '32MB' AS $$
+    BEGIN
+        RETURN QUERY
+        SELECT found.document_id, found.order_id FROM documents_documentsearch AS found
+         WHERE found.marks LIKE part AND (beside IS NULL OR found.words @@ beside)
+         LIMIT most;
+    END
+    $$;
+"""
+NO_FINDING = """
+    DROP FUNCTION IF EXISTS
+        documents_by_part, documents_by_numbers, documents_by_heading, documents_by_words;
+"""
+
+KEEPING = """
+    CREATE FUNCTION documents_search_anew(of_document uuid) RETURNS void LANGUAGE sql AS $$
+        INSERT INTO documents_documentsearch
+               (document_id, organization_id, order_id, words, heading, marks, numbers)
+        SELECT document.id, document.organization_id, document.order_id,
                documents_words(document.title, document.file_name, read.pages),
-               documents_marks(document.title || E'\\n' || document.file_name || E'\\n' || read.pages)
+               documents_heading(document.title, document.file_name),
+               made.marks,
+               coalesce(documents_keys(made.marks), '')
           FROM documents_orderdocument AS document,
                LATERAL (
                    SELECT coalesce((
                        SELECT array_to_string(pages, E'\\n')
                          FROM documents_orderdocumenttext WHERE document_id = document.id
                    ), '') AS pages
-               ) AS read
+               ) AS read,
+               LATERAL (
+                   SELECT documents_marks(
+                       document.title || E'\\n' || document.file_name || E'\\n' || read.pages
+                   ) AS marks
+               ) AS made
          WHERE document.id = of_document
         ON CONFLICT (document_id) DO UPDATE
-           SET words = EXCLUDED.words, marks = EXCLUDED.marks;
+           SET order_id = EXCLUDED.order_id, words = EXCLUDED.words, heading = EXCLUDED.heading,
+               marks = EXCLUDED.marks, numbers = EXCLUDED.numbers
+    $$;
+    CREATE FUNCTION documents_keep_search() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM documents_search_anew((
+            CASE TG_TABLE_NAME
+                WHEN 'documents_orderdocument' THEN to_jsonb(NEW) ->> 'id'
+                ELSE to_jsonb(NEW) - 'pages' ->> 'document_id'
+            END
+        )::uuid);
         RETURN NULL;
     END
     $$;
-    CREATE TRIGGER keep_search AFTER INSERT OR UPDATE OF title, file_name
+    CREATE TRIGGER keep_search AFTER INSERT OR UPDATE OF title, file_name, order_id
         ON documents_orderdocument
         FOR EACH ROW EXECUTE FUNCTION documents_keep_search();
     CREATE TRIGGER keep_search AFTER UPDATE OF pages
@@ -135,7 +239,16 @@ NO_KEEPING = """
     DROP TRIGGER keep_search ON documents_orderdocumenttext;
     DROP TRIGGER keep_search ON documents_orderdocument;
     DROP FUNCTION documents_keep_search;
+    DROP FUNCTION IF EXISTS documents_search_anew;
 """
+
+# Documents that were there before.
+FILL = """
+    SELECT set_config('dockside.everyone', 'on', true);
+    SELECT count(documents_search_anew(id)) FROM documents_orderdocument;
+    SELECT set_config('dockside.everyone', '', true);
+"""
+
 
 class Migration(migrations.Migration):
 
@@ -149,18 +262,25 @@ class Migration(migrations.Migration):
             name='DocumentSearch',
             fields=[
                 ('document', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, primary_key=True, related_name='search', serialize=False, to='documents.orderdocument')),
+                ('order_id', models.UUIDField()),
                 ('words', django.contrib.postgres.search.SearchVectorField()),
+                ('heading', django.contrib.postgres.search.SearchVectorField()),
                 ('marks', models.TextField(default=' ')),
+                ('numbers', django.contrib.postgres.search.SearchVectorField()),
                 ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='core.organization')),
             ],
             options={
-                'indexes': [django.contrib.postgres.indexes.GinIndex(fields=['words'], gin_pending_list_limit=256, name='documents_words'), django.contrib.postgres.indexes.GinIndex(django.contrib.postgres.indexes.OpClass(models.F('marks'), 'gin_trgm_ops'), gin_pending_list_limit=256, name='documents_marks')],
+                'indexes': [django.contrib.postgres.indexes.GinIndex(fields=['words'], gin_pending_list_limit=256, name='documents_words'), django.contrib.postgres.indexes.GinIndex(fields=['heading'], gin_pending_list_limit=256, name='documents_heading'), django.contrib.postgres.indexes.GinIndex(fields=['numbers'], gin_pending_list_limit=256, name='documents_numbers'), django.contrib.postgres.indexes.GinIndex(django.contrib.postgres.indexes.OpClass(models.F('marks'), 'gin_trgm_ops'), gin_pending_list_limit=256, name='documents_marks')],
                 'constraints': [core.row_security.SameOrganization(cascade=True, field='document', name='documents_documentsearch_document_same_organization')],
             },
         ),
         RowSecurity("documents_documentsearch"),
         migrations.RunSQL(CONFIGURATIONS, NO_CONFIGURATIONS),
+        migrations.RunSQL(HEADING, "DROP FUNCTION IF EXISTS documents_heading"),
         migrations.RunSQL(WORDS, "DROP FUNCTION documents_words"),
         migrations.RunSQL(MARKS, "DROP FUNCTION documents_marks"),
+        migrations.RunSQL(KEYS, "DROP FUNCTION IF EXISTS documents_keys"),
+        migrations.RunSQL(FINDING, NO_FINDING),
         migrations.RunSQL(KEEPING, NO_KEEPING),
+        migrations.RunSQL(FILL, migrations.RunSQL.noop),
     ]

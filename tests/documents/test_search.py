@@ -8,7 +8,9 @@ from django.db.models import F
 
 from core import tenancy
 from documents.models import DocumentSearch, OrderDocument, OrderDocumentText
-from documents.search import search_for, snippets
+from documents.ranking import best
+from documents.search import search_for
+from documents.snippets import snippets
 from tests.core.factories import OrganizationFactory
 from tests.documents.factories import OrderDocumentFactory
 
@@ -23,7 +25,11 @@ def document(*pages: str, **values: Any) -> OrderDocument:
 
 def found(words: str) -> list[OrderDocument]:
     search = search_for(words)
-    return list(OrderDocument.objects.matching(search).best_first(search))
+    rows = OrderDocument.objects.matching(search)
+    by_id = rows.in_bulk()
+    ids = best(rows, search, 0, 100)
+    assert len(ids) == len({*ids} & {*by_id}) == rows.count()
+    return [by_id[each] for each in ids]
 
 
 class TestWords:
