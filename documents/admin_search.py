@@ -14,8 +14,8 @@ from unfold.decorators import action, display
 
 from core.admin import TenantAdmin
 from documents.models import OrderDocument, ReadingStatus
-from documents.reading import services as reading
 from documents.ranking import best
+from documents.reading import services as reading
 from documents.search import Search, search_for
 from documents.snippets import snippets
 

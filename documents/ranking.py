@@ -1,8 +1,8 @@
 """Found documents by page, those that fit best first.
 
-As long as they are FEW all of them are compared. Of more, those with it in title or name, or with the
-very number, come first (the newest FEW of these), and behind them all others, the newest first: how
-often a common word stands in a text tells nothing that would be worth unpacking a hundred thousand.
+As long as they are FEW all of them are compared. Of more, those with it in title or name, or with
+the very number, come first (the newest FEW of these), and behind them all others, the newest first:
+how often a common word stands in a text tells nothing that were worth unpacking all of them.
 """
 
 from typing import TYPE_CHECKING

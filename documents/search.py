@@ -84,7 +84,7 @@ class OneOf(Func):
     conditional = True
 
     def __init__(self, name: str, found: Statement) -> None:
-        super().__init__(F(name), RawSQL(*found))
+        super().__init__(F(name), RawSQL(*found))  # noqa: S611 - of ours, with parameters
 
     def as_sql(self, compiler: Any, connection: Any, **_: Any) -> tuple[str, Any]:  # type: ignore[override]
         column, found = self.source_expressions

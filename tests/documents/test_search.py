@@ -1,16 +1,19 @@
 """Documents found by words and by misread numbers, through indexes, behind the wall."""
 
+import re
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core import tenancy
-from documents.models import DocumentSearch, OrderDocument, OrderDocumentText
+from documents.models import OrderDocument, OrderDocumentText
 from documents.ranking import best
-from documents.search import search_for
+from documents.search import _pattern, search_for
 from documents.snippets import snippets
+from orders.models import Order
 from tests.core.factories import OrganizationFactory
 from tests.documents.factories import OrderDocumentFactory
 
@@ -138,12 +141,106 @@ class TestBehindTheWall:
         with tenancy.within(OrganizationFactory().pk):
             assert [found("laks"), found("204518")] == [[], []]
 
-    @pytest.mark.parametrize("words", ["laks", "204518"])
-    def test_an_index_answers(self, words):
+    @pytest.mark.parametrize(
+        ("by", "index"),
+        [
+            ("words", "documents_words"),
+            ("heading", "documents_heading"),
+            ("numbers", "documents_numbers"),
+            ("part", "documents_marks"),
+        ],
+    )
+    def test_an_index_answers_each_way_to_find(self, by, index):
+        values = {"asked": "'laks'", "keys": "'a1b2c'", "beside": None, "most": 9}
+        values |= {"part": "%204518%", "patterns": ["204518"]}
+        kinds = {"asked": "tsquery", "keys": "tsquery", "beside": "tsquery", "most": "int"}
+        kinds |= {"part": "text", "patterns": "text[]"}
         made = document("Laks 204518")
         with tenancy.within(made.organization_id), connection.cursor() as cursor:
-            rows = DocumentSearch.objects.filter(search_for(words).condition).values(key=F("pk"))
+            cursor.execute(
+                "SELECT prosrc, proconfig FROM pg_proc WHERE proname = %s", [f"documents_by_{by}"]
+            )
+            source, configuration = cursor.fetchone()
+            assert "enable_seqscan=off" in configuration
             cursor.execute("SET LOCAL enable_seqscan = off")
-            plan = rows.explain()
-        assert "documents_words" in plan
-        assert ("documents_marks" in plan) == (words == "204518")
+            sql = re.search(r"RETURN QUERY(.*?);", source, re.DOTALL)[1]
+            for name, kind in kinds.items():
+                sql = re.sub(rf"(?<![.\w]){name}(?!\w)", f"%({name})s::{kind}", sql)
+            cursor.execute(f"EXPLAIN {sql}", values)
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+        assert f"Bitmap Index Scan on {index}" in plan
+        assert "Seq Scan" not in plan
+
+
+class TestWhatManyDocumentsHave:
+    """More than are compared one by one."""
+
+    @pytest.fixture(autouse=True)
+    def few(self, monkeypatch):
+        monkeypatch.setattr("documents.search.FEW", 2)
+        monkeypatch.setattr("documents.ranking.FEW", 2)
+
+    def test_comes_by_title_and_by_age(self):
+        first = document("x", title="Laks")
+        others = [document(f"Laks {number}") for number in range(5)]
+        assert found("laks") == [first, *reversed(others)]
+
+    def test_comes_page_by_page_without_a_gap(self):
+        made = [
+            document(f"Laks {number}", title="Laks" if number < 2 else "") for number in range(4)
+        ]
+        search = search_for("laks")
+        rows = OrderDocument.objects.matching(search)
+        pages = [best(rows, search, start, 1) for start in range(5)]
+        wanted = [made[1], made[0], made[3], made[2]]
+        assert pages == [*([each.pk] for each in wanted), []]
+
+    def test_is_filtered_before_it_is_cut(self):
+        made = document("Laks", type="t1")
+        for _ in range(4):
+            document("Laks", type="cmr")
+        search = search_for("laks")
+        rows = OrderDocument.objects.filter(type="t1").matching(search)
+        assert best(rows, search, 0, 20) == [made.pk]
+
+    def test_is_found_as_it_was_typed_where_it_is_a_number(self):
+        misread = document("No 204513")
+        as_typed = [document(f"No 204518 {word}") for word in "abc"]
+        assert misread not in found("204518")
+        assert {*found("204518")} == {*as_typed}
+        assert len(found("204519")) == 4
+
+    def test_finds_its_orders(self):
+        made = [document("Laks") for _ in range(4)]
+        document("Torsk")
+        orders = Order.objects.filter(search_for("laks").found("pk", "order_id"))
+        assert {order.pk for order in orders} == {each.order_id for each in made}
+
+    @pytest.mark.parametrize("words", ["-laks", "laks or -torsk", "-1234567"])
+    def test_is_not_all_that_lacks_something(self, words):
+        document("Sei")
+        assert found(words) == []
+
+
+LETTERS = "0123456789ACEFHKMNPRTUVWXY"  # none that is read for another
+
+
+class TestMisreadNumbers:
+    @given(
+        mark=st.text(LETTERS, min_size=5, max_size=18).filter(
+            lambda text: sum(each.isdigit() for each in text) > 3
+        ),
+        data=st.data(),
+    )
+    @settings(max_examples=40, deadline=None)
+    def test_share_a_key_wherever_the_wrong_character_is(self, mark, data):
+        at = data.draw(st.integers(0, len(mark) - 1))
+        other = mark[:at] + data.draw(st.sampled_from("34679")) + mark[at + 1 :]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT tsvector_to_array(documents_keys(%s)) && "
+                "       tsvector_to_array(documents_keys(%s)),"
+                "       %s ~ %s",
+                [f" {mark} ", f" {other} ", f" {other} ", _pattern(mark)],
+            )
+            assert cursor.fetchone() == (True, True)
