@@ -42,7 +42,8 @@ class DocumentChangeList(ChangeList):
             if "o" not in self.params:
                 rows: Any = self.queryset
                 start = (self.page_num - 1) * self.list_per_page
-                found = rows.in_bulk(ids := best(rows, search, start, self.list_per_page))
+                ids = best(rows, search, start, self.list_per_page, total=self.paginator.count)
+                found = rows.in_bulk(ids)
                 self.result_list = [found[each] for each in ids]
             page = {document.pk: document for document in self.result_list}
             for key, lines in snippets(page, search).items():

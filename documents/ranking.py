@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from documents.search import Search
 
 
-def best(rows: "OrderDocumentQuerySet", search: "Search", start: int, count: int) -> list[UUID]:
-    """The ids of `count` of the rows that `search` found, from the one at `start` on."""
+def best(
+    rows: "OrderDocumentQuerySet", search: "Search", start: int, count: int, *, total: int
+) -> list[UUID]:
+    """The ids of `count` of the rows that `search` found, from the one at `start` on.
+
+    `total` is how many there are, counted beyond FEW at least.
+    """
     ids = rows.order_by().values_list("pk", flat=True)
-    found = list(ids[: FEW + 1])
-    if len(found) <= FEW:
-        return search.best(found)[start : start + count]
+    if total <= FEW:
+        return search.best(list(ids))[start : start + count]
     first = search.best(list(ids.filter(AnyOf("pk", search.first()))))
     page = first[start : start + count]
     if len(page) < count:

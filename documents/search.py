@@ -219,10 +219,9 @@ def search_for(words: str) -> Search:
     with connection.cursor() as cursor:
         cursor.execute(_UNDERSTAND, [[words, " ".join(rest)], plain])
         (asked, beside), marks, keys = cursor.fetchone()
-    # A word with a digit or two is found by its letters, as every word is.
     known = [
-        (mark, f"({key})") if len(_DIGIT.findall(mark)) >= FEWEST_DIGITS else None
-        for mark, key in zip(marks, keys, strict=True)
+        (mark, f"({key})") if _is_number(each, mark) else None
+        for each, mark, key in zip(plain, marks, keys, strict=True)
     ]
     ways = []
     if found := [each for each in known[: len(numbers)] if each]:
@@ -231,6 +230,16 @@ def search_for(words: str) -> Search:
     if len(known) > len(numbers) and (each := known[-1]):
         ways.append(Way((each[0],), each[1], None))
     return Search(words, asked, tuple(ways))
+
+
+def _is_number(typed: str, mark: str) -> bool:
+    """A word with a digit or two is found by its letters, as every word is.
+
+    Letters that are read for digits make no number of a word, unless they are much of it.
+    """
+    digits = len(_DIGIT.findall(mark))
+    real = len(_DIGIT.findall(typed))
+    return digits >= FEWEST_DIGITS and (real >= FEWEST_DIGITS or 3 * digits >= len(mark))
 
 
 def _plain(number: str) -> str:

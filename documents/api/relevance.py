@@ -45,7 +45,8 @@ class SearchPages(ContractPagination):
         search = searched(self.request)
         if search is None or StrictOrdering.parameter in self.request.query_params:
             return super()._rows(queryset, found, start, total)
-        return [by_id([each]) for each in best(queryset, search, start, self.per_page)]
+        ids = best(queryset, search, start, self.per_page, total=total)
+        return [by_id([each]) for each in ids]
 
     def get_paginated_response_schema(self, schema: Any) -> dict[str, Any]:
         described = super().get_paginated_response_schema(schema)
