@@ -306,7 +306,7 @@ UPLOAD_DIR = DATA_DIR / "uploads"  # files on their way; nameless, so that none 
 FILE_UPLOAD_HANDLERS = ["core.uploads.NoFiles"]  # core.api.multipart takes them, where they belong
 CLAMAV_HOST = env.str("CLAMAV_HOST", "")
 CLAMAV_PORT = env.int("CLAMAV_PORT", 3310, validate=rule.Range(min=1, max=65_535))
-CLAMAV_TIMEOUT_S = env.float("CLAMAV_TIMEOUT_S", 20.0, validate=rule.Range(min=1))
+CLAMAV_TIMEOUT_S = env.float("CLAMAV_TIMEOUT_S", 8.0, validate=rule.Range(min=1))
 DOCUMENT_STORAGE = env.str(
     "DOCUMENT_STORAGE", "files", validate=rule.OneOf(["files", "s3"], error="either files or s3")
 )

@@ -66,13 +66,13 @@ def add_document(
         **values,
     )
     keep_rules(document)
-    document.save(force_insert=True)
+    document.save_new()
     skipped = {"status": ReadingStatus.SKIPPED, "error": ENCRYPTED, "finished_at": now}
     OrderDocumentText(
         organization_id=order.organization_id,
         document=document,
         **(skipped if found.is_encrypted else {}),
-    ).save(force_insert=True)
+    ).save_new()
     if not found.is_encrypted:
         queue.enqueue(document)
     return document
