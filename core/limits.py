@@ -177,13 +177,13 @@ def limit_of(kind: Kind, organization: Any = None) -> RateLimitItem:
     return rate(own or getattr(settings, f"LIMIT_{kind.upper()}"))
 
 
-def use(kind: Kind, caller: str, organization: Any = None) -> Window:
-    """Count one request of `caller`; it passes unless the window `is_exceeded`."""
+def use(kind: Kind, caller: str, organization: Any = None, *, amount: int = 1) -> Window:
+    """Count one request of `caller`, or more; it passes unless the window `is_exceeded`."""
     limit = limit_of(kind, organization)
     quota, window_s = limit.amount, limit.get_expiry()
     # A changed limit begins anew: its window is another one.
     key = f"{kind}:{quota}/{window_s}:{caller}"
-    ((used, left_s),) = change(Change(key, 1, window_s))
+    ((used, left_s),) = change(Change(key, amount, window_s))
     return Window(kind, quota, window_s, used, left_s)
 
 

@@ -68,8 +68,26 @@ def count(request: Any, kind: Kind | None) -> None:
     """
     if kind is None or hasattr(request._request, "limit_windows"):
         return
+    _use(request, kind, 1)
+
+
+def count_more(request: Any, kind: Kind, amount: int) -> None:
+    """Count what a request, which has counted as one, does beyond that: all of it fits, or none.
+
+    What is more than the whole limit counts as that: it passes when nothing has been used.
+
+    Raises:
+        RateLimited: it does not fit.
+    """
+    quota = limits.limit_of(kind, getattr(request.user, "organization", None)).amount
+    if amount := min(amount, quota - 1):
+        _use(request, kind, amount)
+
+
+def _use(request: Any, kind: Kind, amount: int) -> None:
     user: Any = request.user
-    window = limits.use(kind, _caller(request, user), getattr(user, "organization", None))
+    home = getattr(user, "organization", None)
+    window = limits.use(kind, _caller(request, user), home, amount=amount)
     request._request.limit_windows = [window]
     if window.is_exceeded:
         _remember(request, window, user)

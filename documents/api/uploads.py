@@ -15,6 +15,7 @@ from django.utils import timezone
 from rest_framework.response import Response
 
 from core import tenancy
+from core.api import limited
 from core.api.conditions import etag
 from core.api.multipart import Form, ReceivedFile, received
 from core.api.problems import problem_body
@@ -22,6 +23,7 @@ from core.errors import FieldError, Refusal, RuleBroken
 from core.limits import Kind
 from documents import services, storage
 from documents.api.serializers import OrderDocumentInput, OrderDocumentOut
+from documents.errors import ScannerUnavailable
 from documents.files.inspection import Inspected, inspect
 from documents.models import OrderDocument
 from orders.models import Order
@@ -53,6 +55,8 @@ class UploadMixin:
             self.home = self.order().organization_id
         limits = {"max_files": settings.MAX_UPLOAD_FILES, "max_file_bytes": settings.MAX_FILE_BYTES}
         with received(request._request, **limits) as form:
+            # The request itself has counted as its first.
+            limited.count_more(self.request, Kind.UPLOAD, len(form.files["file"]) - 1)
             self.values, self.candidates = _judged(form)
             self.request = self.initialize_request(request._request, *self.args, **self.kwargs)
             with _tidied(self.home, self.candidates):
@@ -106,6 +110,7 @@ def _judged(form: Form) -> tuple[Mapping[str, Any], list[Candidate]]:
 
     Raises:
         RuleBroken: a part is unknown, missing or wrong.
+        ScannerUnavailable: none of them can be kept.
         WrongContent and others of `documents.files.inspection`: where there is one file only.
     """
     form.refuse_unknown(texts=set(OrderDocumentInput().fields), files={"file"})
@@ -119,6 +124,8 @@ def _judged(form: Form) -> tuple[Mapping[str, Any], list[Candidate]]:
     for each in candidates:
         try:
             each.found = inspect(each.sent.file, size=each.sent.size, name=each.sent.name)
+        except ScannerUnavailable:
+            raise  # the next one would wait as long for it
         except Refusal as refusal:
             each.refusal = refusal
     if len(candidates) == 1:

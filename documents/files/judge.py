@@ -86,7 +86,7 @@ def _measure(size: tuple[int, int]) -> None:
 
 
 def pdf(file: BinaryIO, content_type: str) -> dict[str, Any]:
-    """A PDF that opens and has a page, or asks for a password."""
+    """A PDF that opens and has a page, or asks for a password or a certificate."""
     import pypdfium2
     from pypdfium2 import raw
 
@@ -94,7 +94,7 @@ def pdf(file: BinaryIO, content_type: str) -> dict[str, Any]:
         document = pypdfium2.PdfDocument(file)
         pages = len(document)
     except pypdfium2.PdfiumError as error:
-        if getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD:
+        if getattr(error, "err_code", None) in {raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY}:
             return {"encrypted": True}
         raise Refused("unreadable-file", "The PDF cannot be opened.") from None
     if not pages:

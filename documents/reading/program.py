@@ -156,7 +156,7 @@ def pdf(reader: Reader, file: BinaryIO) -> None:
         document = pypdfium2.PdfDocument(file)
         count = len(document)
     except pypdfium2.PdfiumError as error:
-        if getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD:
+        if getattr(error, "err_code", None) in {raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY}:
             raise Skipped("The PDF is protected by a password.") from None
         raise Unreadable(NOT_READABLE) from None
     most = int(reader.limits["pages"])

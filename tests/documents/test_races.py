@@ -9,7 +9,6 @@ import pytest
 from django.db import transaction
 from django.test.client import MULTIPART_CONTENT
 
-from core import tenancy
 from documents import storage
 from documents.models import AbandonedFile, OrderDocument
 from orders.models import Order

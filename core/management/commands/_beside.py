@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from django.conf import settings
 
 STOP_SECONDS = 10.0  # what it is at then is read again at the next start
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # before it is started again; doubled each time
+STEADY_S = 60.0  # who has run for so long is not thought to die at once again
 PR_SET_PDEATHSIG = 1
 
 
@@ -21,44 +24,99 @@ def serving_environment() -> dict[str, str]:
     return kept | {"DATABASE_OWNER_URL": ""}
 
 
-@contextlib.contextmanager
-def worker_beside() -> Iterator[None]:
-    """Run `manage.py worker` within the block; told to end after it, and then ended by force.
+class Worker:
+    """`manage.py worker`, which is started again when it has died, and replaced when asked to.
 
     It has a process group of its own, so that Ctrl-C reaches it through us; if we are killed, Linux
     tells it to end.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    parent = os.getpid()
 
-    def in_child() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        if libc:
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-            if os.getppid() != parent:
-                os._exit(1)
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._running: subprocess.Popen[bytes] | None = None
+        self._began = self._begins_again = 0.0
+        self._pause_s = FIRST_PAUSE_S
+        # Those that end what they are at, and when they are ended by force.
+        self._leaving: list[tuple[subprocess.Popen[bytes], float]] = []
 
-    # A signal in the middle would leave a worker that nobody knows.
-    stopping = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
-    try:
-        worker = subprocess.Popen(
-            [sys.executable, str(settings.BASE_DIR / "manage.py"), "worker"],
-            cwd=settings.BASE_DIR,
-            env=serving_environment(),
-            stdin=subprocess.DEVNULL,
-            process_group=0,
-            preexec_fn=in_child,
-        )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    try:
-        yield
-    finally:
-        if worker.poll() is None:
-            worker.terminate()
+    def look(self) -> None:
+        """Start it again where it has died; to be called now and then. Waits for nothing."""
+        now = time.monotonic()
+        for process, until in list(self._leaving):
+            if process.poll() is None and now >= until:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            if process.returncode is not None:
+                self._leaving.remove((process, until))
+        if self._running is not None and self._running.poll() is not None:
+            if now - self._began >= STEADY_S:
+                self._pause_s = FIRST_PAUSE_S
+            self._say(
+                f"worker: ended by itself, with code {self._running.returncode};"
+                f" again in {self._pause_s:.0f} s"
+            )
+            self._running, self._begins_again = None, now + self._pause_s
+            self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2)
+        if self._running is None and now >= self._begins_again:
+            self.start()
+
+    def replace(self) -> None:
+        """Start another one, with the code as it now is; the former ends what it is at."""
+        if self._running is not None:
+            self._running.terminate()
+            until = time.monotonic() + settings.READING_SECONDS + STOP_SECONDS
+            self._leaving.append((self._running, until))
+        self._pause_s = FIRST_PAUSE_S
+        self.start()
+
+    def end(self) -> None:
+        """Tell all to end, and end them by force where that takes long."""
+        processes = [process for process, _ in self._leaving]
+        processes += [self._running] if self._running else []
+        for process in processes:
+            process.terminate()
+        until = time.monotonic() + STOP_SECONDS
+        for process in processes:
             try:
-                worker.wait(STOP_SECONDS)
+                process.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
-                os.killpg(worker.pid, signal.SIGKILL)
-                worker.wait()
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def start(self) -> None:
+        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+        parent = os.getpid()
+
+        def in_child() -> None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            if libc:
+                libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+                if os.getppid() != parent:
+                    os._exit(1)
+
+        # A signal in the middle would leave a worker that nobody knows.
+        stopping = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
+        try:
+            self._running = subprocess.Popen(
+                [sys.executable, str(settings.BASE_DIR / "manage.py"), "worker"],
+                cwd=settings.BASE_DIR,
+                env=serving_environment(),
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+                preexec_fn=in_child,
+            )
+            self._began = time.monotonic()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+@contextlib.contextmanager
+def worker_beside(say: Callable[[str], None]) -> Iterator[Worker]:
+    """Run a worker within the block; `say` is told of its deaths."""
+    worker = Worker(say)
+    try:
+        worker.start()
+        yield worker
+    finally:
+        worker.end()

@@ -1,8 +1,9 @@
 """`script/server`: a migrated database, a demo day in an empty one, and gunicorn until Ctrl-C.
 
 SIGUSR2 deploys: the database is migrated by the code as it now is, another gunicorn starts on the
-same socket, and when all its workers serve, the first one finishes its requests and ends. If
-anything goes wrong on the way, the first one goes on as if nothing had happened.
+same socket, and when all its workers serve, the first one finishes its requests and ends; then the
+worker beside it is replaced too. If anything goes wrong on the way, the first one goes on as if
+nothing had happened.
 """
 
 import contextlib
@@ -101,12 +102,14 @@ class Command(BaseCommand):
             self.say(f"API:   {url}/api/v1/")
             self.say(f"docs:  {url}/api/v1/docs")
             self.say(f"admin: {url}/admin/")
-            with worker_beside():
+            with worker_beside(self.say) as worker:
                 self.say(f"ready: {url}")
                 while (code := self.running[0].wait(LOOK_SECONDS)) is None:
+                    worker.look()
                     if self.deploy_wanted:
                         self.deploy_wanted = False
-                        self.deploy(listener, address)
+                        if self.deploy(listener, address):
+                            worker.replace()
         finally:
             self.stopping = True
             listener.close()  # who comes from now on is refused, instead of waiting for nobody
@@ -114,8 +117,8 @@ class Command(BaseCommand):
                 gunicorn.end()
         raise CommandError(f"gunicorn ended by itself, with code {code}")
 
-    def deploy(self, listener: socket.socket, address: str) -> None:
-        """Let another gunicorn, with the code as it now is, take over from the one that runs."""
+    def deploy(self, listener: socket.socket, address: str) -> bool:
+        """Let another gunicorn, with the code as it now is, take over; whether it did."""
         self.say("deploy: started")
         with preparation_lock():
             migrated = subprocess.run(
@@ -125,16 +128,16 @@ class Command(BaseCommand):
             )
         if migrated.returncode:
             self.say("deploy: given up, the migrations failed")
-            return
+            return False
         former = self.running[0]
         self.running.append(Gunicorn(listener, address))
         if self.running[1].all_serve(READY_SECONDS):
             self.running.reverse()
         self.running[1].end()
         gone = self.running.pop()
-        self.say(
-            "deploy: done" if gone is former else "deploy: given up, the new one did not start"
-        )
+        is_done = gone is former
+        self.say("deploy: done" if is_done else "deploy: given up, the new one did not start")
+        return is_done
 
     def wait_until_ready(self, gunicorn: subprocess.Popen[bytes], host: str, port: int) -> None:
         answer = "no answer"
