@@ -14,7 +14,10 @@ SYSTEM_DATA = ("/usr/share/tesseract-ocr/5/tessdata", "/usr/share/tessdata")
 
 @dataclass(frozen=True)
 class Engine:
-    """A tesseract that can be started, with the folder of its data."""
+    """A tesseract that can be started, with the folder of its data.
+
+    What lies in another folder is a language by its way there, which tesseract takes for a name.
+    """
 
     program: str
     data: str
@@ -27,20 +30,23 @@ class Engine:
 
 
 def find() -> Engine | None:
-    """The tesseract that reads most of our languages; None where none is installed.
+    """The first tesseract that can be started, with all of our languages; None where none is.
 
-    The wheel has its own data, English and German. Norwegian joins where a folder of data has it:
-    that of TESSDATA_PREFIX, else Debian's.
+    The wheel has data of its own, English and German. What it lacks is taken from the other folders
+    of data there are: that of TESSDATA_PREFIX comes first, Debian's last.
     """
     if not settings.OCR:
         return None
-    engines = [
-        Engine(program, data, languages)
-        for data in _folders()
-        if (languages := _languages(data))
-        for program in _programs()[:1]
-    ]
-    return max(engines, key=lambda engine: len(engine.languages), default=None)
+    folders = [os.path.realpath(folder) for folder in _folders()]
+    home = max(folders, key=lambda folder: len(_languages(folder)))
+    found = {
+        name: name if name in _languages(home) else os.path.relpath(f"{folder}/{name}", home)
+        for name in WANTED
+        for folder in [next((each for each in folders if name in _languages(each)), home)]
+        if name in _languages(folder) and "+" not in folder
+    }
+    programs = _programs()
+    return Engine(programs[0], home, tuple(found.values())) if programs and found else None
 
 
 def _programs() -> list[str]:

@@ -131,7 +131,7 @@ class TestTheServer:
     def test_gives_way_to_another_one_without_failing_a_request(self, running):
         """SIGUSR2 deploys; what cannot start changes nothing."""
         url = running.wait_until_ready()
-        command, former, *_ = running.descendants()
+        command, former, *_, former_reader = running.descendants()
         statuses, over = Counter(), threading.Event()
 
         def ask() -> None:
@@ -144,6 +144,8 @@ class TestTheServer:
         try:
             running.process.send_signal(signal.SIGUSR2)
             assert eventually(lambda: former not in children_of(command), 60)
+            # The worker for documents goes last.
+            assert eventually(lambda: former_reader not in children_of(command), 30)
         finally:
             over.set()
             asking.join()
@@ -153,6 +155,14 @@ class TestTheServer:
         assert running.end(signal.SIGTERM) == 0
         assert has_ended(later)
         assert is_free(url)
+
+    def test_starts_the_worker_beside_it_again(self, running):
+        running.wait_until_ready()
+        command, gunicorn, *_, reader = running.descendants()
+        os.kill(reader, signal.SIGKILL)
+        assert eventually(lambda: {*children_of(command)} - {gunicorn} not in (set(), {reader}), 20)
+        assert gunicorn in children_of(command)
+        assert running.end(signal.SIGTERM) == 0
 
     @pytest.mark.parametrize("killed", ["supervisor", "command"])
     def test_frees_its_port_when_a_part_is_killed(self, running, killed):

@@ -133,6 +133,22 @@ class TestUpload:
         assert answers[2]["RateLimit-Policy"] == '"upload";q=2;w=3600'
         assert len(stored()) == 2
 
+    def test_counts_each_file_of_a_form(self, upload, settings, stored):
+        settings.LIMIT_UPLOAD = "4/hour"
+        forms = [[part(f"{n}-{k}.txt", b"%d-%d" % (n, k)) for k in range(3)] for n in range(2)]
+        answers = [upload(file=form) for form in forms]
+        assert [answer.status_code for answer in answers] == [201, 429]
+        assert answers[0]["RateLimit"].startswith('"upload";r=1;')
+        assert int(answers[1]["Retry-After"]) > 0
+        assert len(stored()) == 3
+
+    def test_lets_a_form_pass_that_is_more_than_the_limit(self, upload, settings, stored):
+        settings.LIMIT_UPLOAD = "2/hour"
+        files_ = [part(f"{n}.txt", b"%d" % n) for n in range(3)]
+        assert upload(file=files_).status_code == 201
+        assert upload("d.txt", b"d").status_code == 429
+        assert len(stored()) == 3
+
 
 class TestAForm:
     @pytest.mark.parametrize(
