@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import files
+from tests.documents.test_hostile_files import REFUSED, WRONG_CONTENT
 from tests.orders.bodies import order_body
 from tests.server.conftest import PATIENCE_S
 
@@ -31,6 +32,7 @@ def data_dir(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("DATA_DIR", str(folder))
         patched.setenv("TMPDIR", str(folder))
+        patched.setenv("LIMIT_UPLOAD", "1000/minute")
         yield folder
 
 
@@ -139,6 +141,30 @@ class TestTheLimit:
                 assert wire.send(post(server, address, body), body).answer().status == 413
         assert memory_of(worker) - before <= 32 * MB
         assert left() == (1, 1)
+
+
+class TestTheHostileSet:
+    def test_keeps_the_memory_flat_and_leaves_nothing(self, server, address, left):
+        """Each file of it over HTTP: what is dangerous is opened in processes of its own."""
+        (worker,) = workers()
+        hostile = [
+            *((*each, 415) for each in WRONG_CONTENT.values()),
+            *((name, content, 422) for name, content, _ in REFUSED.values()),
+            ("a.pdf", b"", 422),
+        ]
+        send_file(server, address, "a.txt", b"Warm.")
+        before = memory_of(worker)
+        for name, content, status in hostile:
+            answer = send_file(server, address, name, content)
+            assert answer.status == status, (name, answer.body)
+        assert memory_of(worker) - before <= 32 * MB
+        assert left() == (1, 1)
+
+
+def send_file(server, address, name: str, content: bytes):
+    body = START.replace(b"a.txt", name.encode()) + content + END
+    with server.wire() as wire:
+        return wire.send(post(server, address, body), body).answer()
 
 
 class TestACutUpload:
