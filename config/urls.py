@@ -9,6 +9,7 @@ from core.api import public
 from core.api.errors import refused_outside
 from core.api.problems import problem_page
 from core.metrics.exposition import metrics_page
+from documents.admin_upload import upload
 from documents.api.views import DocumentViewSet
 from fleet.api.views import DriverViewSet, TrailerViewSet, TruckViewSet
 from orders.api.views import OrderViewSet
@@ -26,6 +27,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/two-factor/", include("core.admin_two_factor")),
     path("admin/", admin.site.urls),
+    path("forms/orders/<uuid:order_id>/documents", upload, name="upload-form"),
     path("api/v1/", include("core.api.urls")),
     path("api/v1/", include(router.urls)),
     path("api/v1/orders/<str:id>/", include("documents.api.urls")),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -51,7 +51,7 @@ class DocumentChangeList(ChangeList):
 
 
 class DocumentSearchAdmin(TenantAdmin):
-    """Documents are added and deleted where they belong: on the page of their order."""
+    """The list of all documents; `documents.admin` says what becomes of a single one."""
 
     list_display = ["name", "of_order", "kind", "reading", "lines"]
     list_filter = [
@@ -64,12 +64,6 @@ class DocumentSearchAdmin(TenantAdmin):
     search_help_text = "Words of title, name or text; a number, also with one character wrong"
     ordering = ["-created_at"]
     actions = ["read_again"]
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).with_reading()  # type: ignore[attr-defined]
@@ -119,10 +113,6 @@ class DocumentSearchAdmin(TenantAdmin):
             reading.ask_again(document)
         self.message_user(request, f"To be read again: {len(documents)}.", messages.SUCCESS)
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """For the action; a single document is changed on the page of its order."""
-        return obj is None and super().has_change_permission(request)
-
 
 def _marked(parts: list[str]) -> SafeString:
     """Every other part is what was searched for."""
@@ -134,6 +124,3 @@ def _marked(parts: list[str]) -> SafeString:
             for place, part in enumerate(parts)
         ),
     )
-
-
-admin.site.register(OrderDocument, DocumentSearchAdmin)

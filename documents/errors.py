@@ -8,15 +8,6 @@ if TYPE_CHECKING:
     from documents.models import OrderDocument
 
 
-class FileTooLarge(Refusal):
-    """The file has more than `limit` bytes."""
-
-    code = "too-large"
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"A file may have at most {limit:,} bytes.")
-
-
 class WrongContent(Refusal):
     """The file is of no kind that is taken, or of another one than its name says."""
 

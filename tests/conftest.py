@@ -17,6 +17,7 @@ from core.models import User
 from core.postgres.ownership import as_owner
 from core.prepared import PreparedFor
 from core.querysets import TenantQuerySet
+from tests.browser import complaints, page  # noqa: F401 - fixtures
 from tests.core.factories import UserFactory
 from tests.valkeys import forget_servers
 

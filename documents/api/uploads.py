@@ -1,16 +1,18 @@
 """An upload: taken in and looked at before its unit of work begins, kept within it.
 
 While a form comes, perhaps slowly, and while its files are inspected, no transaction is open. So
-the caller is asked twice who it is: before anything of the body is read, and where it is kept.
+the caller is asked twice who it is: before anything of the body is read, and where it is kept. A
+door that has to look into the form before hands it over as `request.form_taken_in`.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.response import Response
 
@@ -39,6 +41,13 @@ class Candidate:
     document: OrderDocument | None = None
 
 
+def take_in(request: HttpRequest) -> AbstractContextManager[Form]:
+    """The form that the body is, within the limits of uploads; raises what `received` does."""
+    return received(
+        request, max_files=settings.MAX_UPLOAD_FILES, max_file_bytes=settings.MAX_FILE_BYTES
+    )
+
+
 class UploadMixin:
     """What the ViewSet of an order's documents does with a POST."""
 
@@ -53,8 +62,8 @@ class UploadMixin:
         with tenancy.unit_of_work():
             self.initial(request, *self.args, **self.kwargs)
             self.home = self.order().organization_id
-        limits = {"max_files": settings.MAX_UPLOAD_FILES, "max_file_bytes": settings.MAX_FILE_BYTES}
-        with received(request._request, **limits) as form:
+        taken = getattr(request._request, "form_taken_in", None)
+        with nullcontext(taken) if taken else take_in(request._request) as form:
             # The request itself has counted as its first.
             limited.count_more(self.request, Kind.UPLOAD, len(form.files["file"]) - 1)
             self.values, self.candidates = _judged(form)

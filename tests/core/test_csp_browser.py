@@ -1,79 +1,14 @@
 """The pages work under their content security policy: a real browser refuses nothing of ours."""
 
 import base64
-import os
-import shutil
-from collections.abc import Iterator
-from typing import Any
 
-import pytest
-from django.db import connections
-
-from core.models import User
-from tests.core.factories import PASSWORD, UserFactory
+from tests.browser import MARKS, sign_in
+from tests.core.factories import UserFactory
 from tests.core.test_two_factor import code_for
 from tests.fleet.factories import DriverFactory
 from tests.orders.factories import OrderFactory
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-QUIET = ("gpu", "background-networking", "component-update", "sync")
-TELL = (
-    "addEventListener('securitypolicyviolation', event => console.error("
-    "'CSP', event.effectiveDirective, event.blockedURI, event.sourceFile, event.lineNumber))"
-)
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium or Chrome on the PATH"),
-]
-
-
-@pytest.fixture
-def page(live_server, monkeypatch) -> Iterator[Any]:
-    """A page of the browser whose console stays silent and which asks nobody else for anything."""
-    from playwright.sync_api import sync_playwright
-
-    # Playwright's synchronous API runs an event loop, where Django would refuse to use the ORM.
-    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    said: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in QUIET)],
-        )
-        page = browser.new_page(base_url=live_server.url)
-        page.add_init_script(TELL)
-        page.on(
-            "console",
-            lambda line: (
-                said.append(f"{page.url}: {line.text}")
-                if line.type == "error" and not line.location["url"].endswith("/favicon.ico")
-                else None
-            ),
-        )
-        page.on("pageerror", lambda error: said.append(f"{page.url}: {error}"))
-        page.on(
-            "request",
-            lambda request: (
-                said.append(f"{page.url} asks {request.url}")
-                if not request.url.startswith((live_server.url, "data:", "blob:"))
-                else None
-            ),
-        )
-        yield page
-        browser.close()
-        connections.close_all()  # Django keeps one of its own for what runs beside the event loop
-    assert said == []
-
-
-def sign_in(page: Any, user: User, path: str = "/admin/") -> None:
-    page.goto(path)
-    page.fill("[name=username]", user.username)
-    page.fill("[name=password]", PASSWORD)
-    page.click("[type=submit]")
+pytestmark = MARKS
 
 
 def test_the_admin_works(page) -> None:

@@ -1,62 +1,13 @@
 """A dispatcher's morning in a real browser."""
 
-import os
-import shutil
-from collections.abc import Iterator
-
-import pytest
-from django.db import connections
-
 from core.models import User
 from orders.models import Order, Status
-from tests.core.factories import PASSWORD
+from tests.browser import MARKS, sign_in
 from tests.fleet.factories import DriverFactory
 from tests.orders.factories import today
 from tests.terminals.factories import TerminalFactory
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium or Chrome on the PATH"),
-]
-
-
-@pytest.fixture
-def page(live_server, monkeypatch) -> Iterator:
-    """A page of the browser, and no other host that it could ask for anything."""
-    from playwright.sync_api import sync_playwright
-
-    # Playwright's synchronous API runs an event loop, where Django would refuse to use the ORM.
-    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    quiet = ["background-networking", "component-update", "sync"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--no-first-run",
-                *(f"--disable-{what}" for what in quiet),
-            ],
-        )
-        page = browser.new_page(base_url=live_server.url)
-        outside: list[str] = []
-        page.on(
-            "request",
-            lambda request: (
-                outside.append(request.url)
-                if not request.url.startswith((live_server.url, "data:", "blob:"))
-                else None
-            ),
-        )
-        yield page
-        browser.close()
-        connections.close_all()  # Django keeps one of its own for what runs beside the event loop
-    assert outside == []
+pytestmark = MARKS
 
 
 def choose(page, field: str, words: str) -> None:
@@ -70,11 +21,7 @@ def test_an_order_is_planned_and_arrives(page, dispatcher: User) -> None:
     terminal = TerminalFactory(name="Oslo Alnabru", organization=dispatcher.organization)
     driver = DriverFactory(name="Ola Nordmann", organization=dispatcher.organization)
 
-    page.goto("/admin/")
-    page.fill("[name=username]", dispatcher.username)
-    page.fill("[name=password]", PASSWORD)
-    page.click("[type=submit]")
-
+    sign_in(page, dispatcher)
     page.click("text=New order")
     choose(page, "terminal", "Alnabru")
     page.fill("[name=reference]", "REF-1")

@@ -124,6 +124,13 @@ class TestTheDayByTheTerminalsClock:
         assert Order.objects.filter(reference="OSL-261124-02").exists()
 
 
+@pytest.fixture
+def no_documents(monkeypatch):
+    """tests/documents/test_demo.py has them; here they would only take their time."""
+    monkeypatch.setattr("documents.demo.WITH_DOCUMENTS", 0)
+
+
+@pytest.mark.usefixtures("no_documents")
 class TestLoadDemo:
     def test_shows_the_passwords_once(self):
         first = load_demo()

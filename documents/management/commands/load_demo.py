@@ -1,14 +1,17 @@
 """Loads the demo organization and its day."""
 
 from argparse import ArgumentParser
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
 from core import tenancy
-from core.management.commands._base import OperatorCommand
+from core.errors import Refusal
+from core.management.commands._base import OperatorCommand, in_one_line
 from core.models import Organization
+from documents import demo as documents
 from orders import demo
 
 
@@ -32,7 +35,8 @@ class Command(OperatorCommand):
             if if_empty and Organization.objects.exists():
                 self.say("demo: there is an organization already; nothing added.")
                 return
-            loaded = demo.load(now=timezone.now())
+            now = timezone.now()
+            loaded = demo.load(now=now)
             transaction.set_rollback(dry_run)
         if dry_run:
             users = len(loaded.passwords)
@@ -41,6 +45,18 @@ class Command(OperatorCommand):
         added = loaded.orders or "the orders of today are there already: no"
         self.say(f"demo: {added} orders added to {demo.NAME} ({demo.SLUG}).")
         self.tell_users(loaded.passwords)
+        self.add_documents(now)
+
+    def add_documents(self, now: datetime) -> None:
+        """Once the orders are there to stay: files are in no transaction."""
+        try:
+            with tenancy.everyone("load_demo"):
+                added = documents.load(now=now)
+        except Refusal as refusal:
+            self.say(f"demo: no documents: {in_one_line(refusal)}")
+        else:
+            if added:
+                self.say(f"demo: {added} documents added to its first orders of today.")
 
     def tell_users(self, passwords: dict[str, str]) -> None:
         if passwords:
