@@ -101,8 +101,13 @@ class PreparedOne(Prepared):
         Its values are as PostgreSQL sends them, past the converters of model fields.
         """
         row = self.first(**given)
-        if row is None:
-            return None
+        return None if row is None else self._made(row)
+
+    def each(self, **given: Any) -> list[Any]:
+        """Every row as an instance, as `one` makes it."""
+        return [self._made(row) for row in self.all(**given)]
+
+    def _made(self, row: tuple[Any, ...]) -> Any:
         model, columns, names, joined = self._shape
         made = model.from_db(connection.alias, names, row[columns])
         for populator in joined:

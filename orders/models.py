@@ -297,6 +297,7 @@ class Order(TenantModel):
 
     kept_by_database = ("updated_at", "version")
     seen_at: datetime | None = None  # the instant as of which it is shown; None is now
+    is_just_made = False  # in this transaction: nothing can belong to it yet
 
     class Meta(TenantModel.Meta):
         constraints = [

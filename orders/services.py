@@ -39,6 +39,7 @@ def create_order(values: Mapping[str, Any], *, by: Principal) -> Order:
     _fill(order, values, by=by)
     _keep_rules(order)
     order.save_new()
+    order.is_just_made = True
     return order
 
 

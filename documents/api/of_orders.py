@@ -3,10 +3,11 @@
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Func, IntegerField, JSONField, OuterRef, Subquery
+from django.db.models import Func, IntegerField, JSONField, OuterRef, Subquery, UUIDField
 from drf_spectacular.utils import extend_schema_field
 
 from core.api.rows import compiled
+from core.prepared import Given, PreparedOne
 from documents.api.serializers import OrderDocumentOut
 from documents.models import OrderDocument
 from orders.api.serializers import Documents, DocumentsCount
@@ -58,10 +59,22 @@ def _of(order: Order) -> Any:
     return rows.filter(created_at__lte=order.seen_at) if order.seen_at else rows
 
 
+def _first(rows: Any) -> Any:
+    return rows.with_reading().order_by("-created_at", "-pk")[:SHOWN]
+
+
+# Each change of an order is answered with it.
+_NOW = PreparedOne(
+    lambda: _first(OrderDocument.objects.filter(order_id=Given("order", UUIDField())))
+)
+
+
 def _newest(order: Any) -> list[OrderDocument]:
-    """Those that are shown; looked up once for one answer."""
+    """Those that are shown; looked up once for one answer, and not at all of a new order."""
+    if order.is_just_made:
+        return []
     if "newest_documents" not in order.__dict__:
-        rows = _of(order).with_reading().order_by("-created_at", "-pk")
-        order.newest_documents = list(rows[:SHOWN])
+        is_now = order.seen_at is None
+        order.newest_documents = _NOW.each(order=order.pk) if is_now else list(_first(_of(order)))
     found: list[OrderDocument] = order.newest_documents
     return found

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.db.models import UUIDField
 
-from core.prepared import Given, PreparedFor
+from core.prepared import Given, PreparedFor, PreparedOne
 from orders.models import Order
 from terminals.services import bind_staff
 from tests.core.factories import UserFactory
@@ -46,6 +46,25 @@ class TestPreparedFor:
         assert len(done.sql) == 1
         for field in Order._meta.concrete_fields:
             assert getattr(made, field.attname) == getattr(wanted, field.attname), field.name
+
+
+class TestPreparedOne:
+    def test_makes_all_the_instances_that_the_queryset_makes(self, dispatcher, statements):
+        terminal = TerminalFactory(organization=dispatcher.organization)
+        OrderFactory.create_batch(3, terminal=terminal)
+
+        def of(key):
+            found = Order.objects.filter(terminal=key).select_related("terminal").order_by("-pk")
+            return found.defer("notes")[:2]
+
+        prepared = PreparedOne(lambda: of(Given("terminal", UUIDField())))
+        with statements() as done:
+            made = prepared.each(terminal=terminal.pk)
+            assert [order.terminal.name for order in made] == [terminal.name] * 2
+        assert len(done.sql) == 1
+        assert made == list(of(terminal.pk))
+        assert made[0].get_deferred_fields() == {"notes"}
+        assert prepared.each(terminal=made[0].pk) == []
 
 
 class TestAWrite:

@@ -123,7 +123,7 @@ class TestOneOrder:
         assert len(done.sql) == USER + 1
 
     def test_is_made_by_one_look_and_one_insert(self, api, terminal, cost):
-        assert cost(api.post, "/orders", order_body(terminal)) == USER + 1 + 1 + DOCUMENTS
+        assert cost(api.post, "/orders", order_body(terminal)) == USER + 1 + 1
         here = {"organization": terminal.organization}
         given = {
             f"{leg}_{name}_id": str(factory(**here).pk)
@@ -135,7 +135,7 @@ class TestOneOrder:
             )
         }
         body = order_body(terminal, reference="A-2", **given)
-        assert cost(api.post, "/orders", body) == USER + 1 + 1 + DOCUMENTS
+        assert cost(api.post, "/orders", body) == USER + 1 + 1
 
     def test_is_changed_by_a_lock_and_one_update(self, api, order, cost):
         path = f"/orders/{order.pk}"
