@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.faults import (
     break_cache,
     break_database,
+    break_jobs,
     break_limit,
     break_load,
     break_migration,
@@ -27,8 +28,14 @@ PROGRAMS: dict[str, Callable[..., None]] = {
     **break_load.PROGRAMS,
     **break_limit.PROGRAMS,
     **break_migration.PROGRAMS,
+    **break_jobs.PROGRAMS,
 }
-LONG = {"soak", "memory", "migrate_under_load"}  # minutes each: `all` leaves them out
+LONG = {
+    "soak",
+    "memory",
+    "migrate_under_load",
+    "jobs_killed",
+}  # minutes each: `all` leaves them out
 
 
 def main(arguments: list[str]) -> int:
