@@ -16,9 +16,8 @@ from django.db import connection, transaction
 from PIL import Image, ImageDraw, ImageFont
 
 from core import tenancy
-from core.metrics import REGISTRY
-from documents import metrics, storage
 from documents import services as documents
+from documents import storage
 from documents.files.types import BY_EXTENSION
 from documents.models import OrderDocument, OrderDocumentText, ReadingStatus
 from documents.reading import extraction, queue, services
@@ -447,24 +446,3 @@ class TestJobs:
         assert queue.rescue(30) == 1
         assert queue.counts()[:3] == (1, 0, 0)
         assert jobs(document) == 1
-
-    def test_are_told_to_metrics(self, uploaded, monkeypatch):
-        def told(name: str = "", **labels: str) -> float | None:
-            return REGISTRY.get_sample_value(f"dockside_jobs{name}", labels)
-
-        monkeypatch.setattr(connection, "close", lambda: None)  # it is the test's own
-        for number in range(3):
-            uploaded(b"Paper %d" % number, f"{number}.txt")
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT id FROM procrastinate_jobs ORDER BY id")
-            (failed,), (oldest,), _ = cursor.fetchall()
-            cursor.execute(
-                "UPDATE procrastinate_jobs SET status = 'failed' WHERE id = %s", [failed]
-            )
-            cursor.execute(
-                "UPDATE procrastinate_events SET at = now() - interval '90 s' WHERE job_id = %s",
-                [oldest],
-            )
-        metrics.jobs()
-        assert [told(state=each) for each in ("waiting", "running", "failed")] == [2, 0, 1]
-        assert 90 <= (told("_oldest_waiting_seconds") or 0) < 120
