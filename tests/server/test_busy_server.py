@@ -23,7 +23,7 @@ from tests.core.test_embedded import eventually
 from tests.server.conftest import Server, _committed, _environment, _running
 from tests.server.proxy import Proxy
 
-pytestmark = [pytest.mark.server, pytest.mark.django_db]
+pytestmark = [pytest.mark.alone, pytest.mark.server, pytest.mark.django_db]
 
 ORDERS = "/api/v1/orders"
 PROBES = ["/health", "/health/live", "/health/ready", "/health/detailed"]
