@@ -1,4 +1,4 @@
-"""What runs beside `script/server`: a worker for documents, for as long as the server runs."""
+"""What `script/server` starts: children that end with it, and among them a worker for documents."""
 
 import contextlib
 import ctypes
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from django.conf import settings
 
@@ -24,12 +25,41 @@ def serving_environment() -> dict[str, str]:
     return kept | {"DATABASE_OWNER_URL": ""}
 
 
-class Worker:
-    """`manage.py worker`, which is started again when it has died, and replaced when asked to.
+def start_child(
+    command: list[str], environment: dict[str, str], **options: Any
+) -> "subprocess.Popen[bytes]":
+    """A process of ours, with `options` of `Popen`.
 
-    It has a process group of its own, so that Ctrl-C reaches it through us; if we are killed, Linux
-    tells it to end.
+    It has a process group of its own, so that Ctrl-C reaches it once and through us; if we are
+    killed, Linux tells it to end.
     """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    parent = os.getpid()
+
+    def in_child() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        if libc:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    # A signal in the middle would leave a child that nobody knows.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=settings.BASE_DIR,
+            env=environment,
+            process_group=0,
+            preexec_fn=in_child,
+            **options,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+class Worker:
+    """`manage.py worker`, which is started again when it has died, and replaced when asked to."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -84,31 +114,9 @@ class Worker:
                 process.wait()
 
     def start(self) -> None:
-        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-        parent = os.getpid()
-
-        def in_child() -> None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, [])
-            if libc:
-                libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-                if os.getppid() != parent:
-                    os._exit(1)
-
-        # A signal in the middle would leave a worker that nobody knows.
-        stopping = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
-        try:
-            self._running = subprocess.Popen(
-                [sys.executable, str(settings.BASE_DIR / "manage.py"), "worker"],
-                cwd=settings.BASE_DIR,
-                env=serving_environment(),
-                stdin=subprocess.DEVNULL,
-                process_group=0,
-                preexec_fn=in_child,
-            )
-            self._began = time.monotonic()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        command = [str(settings.BASE_DIR / "manage.py"), "worker"]
+        self._running = start_child(command, serving_environment(), stdin=subprocess.DEVNULL)
+        self._began = time.monotonic()
 
 
 @contextlib.contextmanager

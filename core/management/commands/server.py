@@ -7,7 +7,6 @@ nothing had happened.
 """
 
 import contextlib
-import ctypes
 import http.client
 import os
 import select
@@ -26,7 +25,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from core.management.commands._beside import serving_environment, worker_beside
+from core.management.commands._beside import serving_environment, start_child, worker_beside
 
 DEFAULT_BIND = "127.0.0.1:8000"
 PORTS_TRIED = 100  # from the default one upwards
@@ -35,7 +34,6 @@ STOP_SECONDS = 40.0  # besides DRAIN_S; gunicorn lets requests finish for 30
 LOOK_SECONDS = 0.5
 # Any number, as long as nothing else takes an advisory lock by it.
 PREPARATION_LOCK = 0x444F434B
-PR_SET_PDEATHSIG = 1
 NO = {"0", "false", "no", "off"}
 
 
@@ -203,42 +201,22 @@ def listen() -> socket.socket:
 
 
 class Gunicorn:
-    """gunicorn on a socket that this process keeps.
-
-    It gets a process group of its own, so that Ctrl-C reaches it once and through us; if we are
-    killed, Linux tells it to end.
-    """
+    """gunicorn on a socket that this process keeps."""
 
     def __init__(self, listener: socket.socket, address: str) -> None:
         reading, ready = os.pipe()
         self._ready = os.fdopen(reading, "rb", buffering=0)
         arguments = ["-c", str(settings.BASE_DIR / "config" / "gunicorn.py")]
         arguments += ["--bind", f"fd://{listener.fileno()}", "config.wsgi:application"]
-        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-        parent = os.getpid()
-
-        def in_child() -> None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, [])
-            if libc:
-                libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-                if os.getppid() != parent:
-                    os._exit(1)
-
-        # A signal in the middle would leave a gunicorn that nobody knows.
-        ends = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+        environment = serving_environment() | {"BIND": address, "READY_FD": str(ready)}
         try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", *arguments],
-                cwd=settings.BASE_DIR,
-                env=serving_environment() | {"BIND": address, "READY_FD": str(ready)},
+            self.process = start_child(
+                ["-m", "gunicorn", *arguments],
+                environment,
                 pass_fds=[listener.fileno(), ready],
-                process_group=0,
-                preexec_fn=in_child,
             )
         finally:
             os.close(ready)
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
     def wait(self, seconds: float) -> int | None:
         """The exit code, or None if it still runs."""
