@@ -1,7 +1,6 @@
 """Valkey servers of a test's own, and what is sent to them."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,12 +64,3 @@ def as_if_committed() -> None:
     waiting, connection.run_on_commit = connection.run_on_commit, []
     for _, order, *_ in waiting:
         order()
-
-
-def eventually(is_true: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True

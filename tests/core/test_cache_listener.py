@@ -8,7 +8,7 @@ from core.cache_listener import Listener
 from core.postgres import apart
 from core.postgres.ownership import as_owner
 from tests.fleet.factories import DriverFactory, TruckFactory
-from tests.valkeys import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from core import deadlines
-from tests.core.test_embedded import eventually
+from tests.waiting import eventually
 
 LONG = "SELECT pg_sleep(60)"
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from core.embedded import NOBODY, Postgres, Server, Valkey, has_open
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.server
 
@@ -111,15 +112,6 @@ def answers(database_url: str, redis_url: str) -> tuple[bool, bool]:
             continue
         results.append(False)
     return results[0], results[1]
-
-
-def eventually(is_true: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def owner_url(folder: Path) -> str:

@@ -17,7 +17,8 @@ from django.core.management.base import CommandError
 
 from core.embedded import Postgres, Valkey
 from core.management.commands import server as command
-from tests.core.test_embedded import OURS, ROOT, children_of, eventually, has_ended
+from tests.core.test_embedded import OURS, ROOT, children_of, has_ended
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.server
 

@@ -11,7 +11,8 @@ from redis.exceptions import ResponseError
 from core import valkey
 from core.valkey import Away, Script
 from tests.proxy import proxy_to
-from tests.valkeys import calls_of_valkey, eventually, forget_servers, own_valkey, through, use
+from tests.valkeys import calls_of_valkey, forget_servers, own_valkey, through, use
+from tests.waiting import eventually
 
 PING = Script("return 'PONG'")
 

@@ -14,12 +14,12 @@ from tests.proxy import proxy_to
 from tests.valkeys import (
     as_if_committed,
     calls_of_valkey,
-    eventually,
     forget_servers,
     own_valkey,
     through,
     use,
 )
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db
 

@@ -5,7 +5,8 @@ import signal
 import pytest
 
 from core.management.commands import _beside
-from tests.core.test_embedded import eventually, has_ended
+from tests.core.test_embedded import has_ended
+from tests.waiting import eventually
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from django.db import connection
 from core.api.tokens import tokens_for
 from core.postgres.ownership import as_owner
 from core.serving.worker import OVERLOADED_FOR_S
-from tests.core.test_embedded import eventually
 from tests.server.conftest import Server, _committed, _environment, _running
 from tests.server.proxy import Proxy
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.alone, pytest.mark.server, pytest.mark.django_db]
 

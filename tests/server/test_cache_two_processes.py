@@ -16,7 +16,7 @@ from core.api.authentication import tokens_for
 from core.postgres import apart
 from tests.fleet.factories import DriverFactory
 from tests.server.test_limits_two_processes import listening
-from tests.valkeys import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.server, pytest.mark.django_db(transaction=True)]
 

@@ -16,7 +16,8 @@ from django.db import connection
 
 from core.api.authentication import tokens_for
 from tests.core.factories import UserFactory
-from tests.core.test_embedded import children_of, eventually
+from tests.core.test_embedded import children_of
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.server, pytest.mark.django_db(transaction=True)]
 

@@ -24,8 +24,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from core import upkeep
 from core.api.tokens import tokens_for
-from tests.core.test_embedded import children_of, eventually
+from tests.core.test_embedded import children_of
 from tests.server.conftest import PATIENCE_S, ROOT, _committed, _environment
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.server, pytest.mark.django_db]
 

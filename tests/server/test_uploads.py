@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.test_embedded import eventually
 from tests.documents import files
 from tests.documents.test_hostile_files import POLYGLOTS, REFUSED, WRONG_CONTENT
 from tests.orders.bodies import order_body
 from tests.server.conftest import PATIENCE_S
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.server, pytest.mark.django_db]
 
