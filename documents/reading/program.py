@@ -75,7 +75,14 @@ class Reader:
             self.extractors.append(extractor)
 
     def add(self, text: str) -> None:
-        """One more page; NUL, which PostgreSQL does not keep, and lone surrogates are taken out."""
+        """One more page."""
+        self.pages.append(self.cleaned(text))
+
+    def cleaned(self, text: str) -> str:
+        """The text as a page has it, counted towards what may be read.
+
+        NUL, which PostgreSQL does not keep, and lone surrogates are taken out.
+        """
         clean = text.replace("\0", "").encode("utf-8", "ignore").decode()
         lines = (line.rstrip() for line in clean.replace("\r\n", "\n").splitlines())
         clean = "\n".join(lines).strip()
@@ -83,7 +90,7 @@ class Reader:
             clean = clean[: self.left]
             self.notice(f"Only the first {self.limits['chars']:,} characters were read.")
         self.left -= len(clean)
-        self.pages.append(clean)
+        return clean
 
     def picture(self, image: Any) -> str:
         """The text in a picture. It is empty, and noted, where nothing can read it."""
@@ -187,10 +194,7 @@ def pdf(reader: Reader, file: BinaryIO) -> None:
             read = reader.picture(_rendered(page, OCR_DPI))
             page.close()
             if read.strip():
-                kept = reader.pages[number]
-                reader.pages.pop(number)
-                reader.add(f"{kept}\n{read}")
-                reader.pages.insert(number, reader.pages.pop())
+                reader.pages[number] = reader.cleaned(f"{reader.pages[number]}\n{read}")
 
 
 class Skipped(Exception):
