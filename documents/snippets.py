@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from uuid import UUID
 
 from django.db import connection
@@ -67,7 +68,7 @@ def snippets(documents: Iterable[UUID], search: Search) -> dict[UUID, list[Snipp
                 [without],
             )
             for document, pages in cursor.fetchall():
-                found[document] = _first(_numbers(pages, search.marks))
+                found[document] = list(islice(_numbers(pages, search.marks), SNIPPETS))
     return found
 
 
@@ -82,10 +83,6 @@ def _parts(line: str) -> list[str]:
     return re.split(f"[{_BEGIN}{_END}]", line.replace("\n", " "))
 
 
-def _first(lines: Iterator[Snippet]) -> list[Snippet]:
-    return [line for line, _ in zip(lines, range(SNIPPETS), strict=False)]
-
-
 _ALIKE = {"0": "0OQ", "1": "1IL", "5": "5S", "8": "8B", "2": "2Z"}
 
 
@@ -98,7 +95,7 @@ def _numbers(pages: list[str], marks: Iterable[str]) -> Iterator[Snippet]:
                 start, end = match.span()
                 before = page[max(0, start - _AROUND) : start]
                 behind = page[end : end + _AROUND]
-                flat = (" ".join(part.split("\n")) for part in (before, match[0], behind))
+                flat = (part.replace("\n", " ") for part in (before, match[0], behind))
                 yield Snippet(number, list(flat))
 
 
