@@ -133,27 +133,19 @@ KEYS = """
 # keeps what is found in a hash table only where it expects that to be small. They see what their
 # caller sees. `most` may be NULL. Of the documents that may have a number so many are looked at: a
 # number like that of the letterhead would have all of them unpacked.
-FINDING = """
-    CREATE FUNCTION documents_by_words(asked tsquery, most integer)
+BY_QUERY = """
+    CREATE FUNCTION documents_by_{column}(asked tsquery, most integer)
     RETURNS TABLE (document_id uuid, order_id uuid)
     LANGUAGE plpgsql STABLE ROWS 20000 SET enable_seqscan = off SET work_mem = '32MB' AS $$
     BEGIN
         RETURN QUERY
         SELECT found.document_id, found.order_id FROM documents_documentsearch AS found
-         WHERE found.words @@ asked
+         WHERE found.{column} @@ asked
          LIMIT most;
     END
     $$;
-    CREATE FUNCTION documents_by_heading(asked tsquery, most integer)
-    RETURNS TABLE (document_id uuid, order_id uuid)
-    LANGUAGE plpgsql STABLE ROWS 20000 SET enable_seqscan = off SET work_mem = '32MB' AS $$
-    BEGIN
-        RETURN QUERY
-        SELECT found.document_id, found.order_id FROM documents_documentsearch AS found
-         WHERE found.heading @@ asked
-         LIMIT most;
-    END
-    $$;
+"""
+FINDING = BY_QUERY.format(column="words") + BY_QUERY.format(column="heading") + """
     CREATE FUNCTION documents_by_numbers(
         keys tsquery, patterns text[], beside tsquery, most integer
     )
