@@ -21,13 +21,14 @@ KILLS_OF_THE_SERVER = 5
 ROLLED_BACK = 100
 STALLED_S = 2.0  # so soon a killed worker's jobs wait again
 
-# Each time that a reading is written down as done. Owned by a superuser: nobody's wall hides rows.
+# Each time that a reading is written down as done, again where it was done already. Owned by a
+# superuser: nobody's wall hides rows.
 COUNT_EFFECTS = """
 CREATE TABLE fault_effects (document_id uuid NOT NULL);
 CREATE FUNCTION fault_effect() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN INSERT INTO public.fault_effects VALUES (NEW.document_id); RETURN NULL; END $$;
 CREATE TRIGGER fault_effect AFTER UPDATE ON documents_orderdocumenttext FOR EACH ROW
-WHEN (NEW.status = 'done' AND OLD.status <> 'done') EXECUTE FUNCTION fault_effect()
+WHEN (NEW.status = 'done') EXECUTE FUNCTION fault_effect()
 """
 # Refuses at COMMIT: by then the file is stored and the job enqueued.
 REFUSE_COMMITS = """
