@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Never
 
 from django.db import DatabaseError, transaction
@@ -215,9 +215,12 @@ class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
         """The page that the query asks for, as the renderer takes it: its rows are JSON already."""
         found = self.filter_queryset(self.get_queryset())
         pages: Any = self.paginator
-        positions = pages.positions(found, self.request, self)
-        rows = self.listed.page([position.id for position in positions])
-        return {"data": rows, **pages.envelope}
+        ids = [position.id for position in pages.positions(found, self.request, self)]
+        return {"data": self.listed.page(ids), **self.beside(ids), **pages.envelope}
+
+    def beside(self, ids: Sequence[Any]) -> dict[str, Any]:
+        """What a page tells beside these rows of it, by its names in the envelope."""
+        return {}
 
     def created(self, thing: Any, shown: Rows) -> Response:
         """201, with the address of what was made."""

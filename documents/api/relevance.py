@@ -1,5 +1,6 @@
 """A search's order, and what it tells of each document."""
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -54,7 +55,7 @@ class SearchPages(ContractPagination):
         return described
 
 
-def told(ids: list[UUID], search: Search) -> dict[str, Any]:
+def told(ids: Iterable[UUID], search: Search) -> dict[str, Any]:
     """The snippets of these documents, as JSON has them."""
     return {
         str(document): [{"page": each.page, "parts": each.parts} for each in lines]

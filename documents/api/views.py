@@ -1,5 +1,6 @@
 """Documents of orders over REST."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -36,15 +37,10 @@ class DocumentViewSet(ContractViewSet):
     def get_queryset(self) -> Any:
         return OrderDocument.objects.visible_to(self.request.user).with_reading()
 
-    def page(self) -> dict[str, Any]:
-        """The page; in a search with the lines where it stands, by the ids of the documents."""
+    def beside(self, ids: Sequence[Any]) -> dict[str, Any]:
+        """In a search the lines where it stands, by the ids of the documents."""
         search = searched(self.request)
-        if search is None:
-            return super().page()
-        found = self.filter_queryset(self.get_queryset())
-        pages: Any = self.paginator
-        ids = [position.id for position in pages.positions(found, self.request, self)]
-        return {"data": self.listed.page(ids), "snippets": told(ids, search), **pages.envelope}
+        return {} if search is None else {"snippets": told(ids, search)}
 
     @extend_schema(tags=["documents"], summary="List documents of all orders")
     def list(self, request: Any, *args: Any, **kwargs: Any) -> Response:
