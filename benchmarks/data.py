@@ -1,8 +1,9 @@
 """The same orders for every benchmark: made from a seed, loaded with COPY, kept between runs.
 
 One organization with 40 terminals and 60 orders at each a day up to 2026-11-27, and a tenth as many
-of a neighbour, who must not be seen. The last days are planned, what was before has departed. So
-whichever the number, the last days are the same and a terminal's day fills a page of 50.
+of a neighbour, who must not be seen. The last days are planned, what was before has departed. Every
+seventh order has one to three documents. So whichever the number, the last days are the same and a
+terminal's day fills a page of 50.
 """
 
 import base64
@@ -17,7 +18,7 @@ from functools import cache
 import psycopg
 from psycopg import sql
 
-FORM = 1  # raise it when other rows come out: databases of an older form are loaded anew
+FORM = 2  # raise it when other rows come out: databases of an older form are loaded anew
 SEED = 20261123
 TODAY = date(2026, 11, 23)
 LAST_DAY = date(2026, 11, 27)
@@ -49,6 +50,26 @@ COLUMNS = {
     " etd_driver_name etd_driver_phone etd_truck_plate etd_trailer_plate"
     " status arrived_at departed_at cancelled_at cancel_reason version created_at updated_at",
 }
+# No files and no text; the sevenths and thirds of the orders fall on all terminals alike.
+DOCUMENTS = """
+    INSERT INTO documents_orderdocument (id, organization_id, order_id, type, title, file_name,
+        size_bytes, sha256, content_type, thumbnail_sha256, uploaded_by_type, uploaded_by_name,
+        version, created_at, updated_at)
+    SELECT overlay(made.id::text PLACING '0' || n FROM 35)::uuid, organization_id, made.id, 'cmr',
+           '', reference || '.pdf', 1000, encode(sha256((made.id::text || n)::bytea), 'hex'),
+           'application/pdf', '', 'user', 'dispatcher', 1, created_at, created_at
+      FROM orders_order AS made,
+           LATERAL (SELECT right(reference, 8)::integer AS number) AS of,
+           generate_series(1, 1 + number % 3) AS n
+     WHERE number % 7 = 0
+"""
+TEXTS = """
+    INSERT INTO documents_orderdocumenttext (id, organization_id, document_id, status, pages,
+        language, extractor, error, attempts, queued_at, finished_at, created_at, updated_at)
+    SELECT id, organization_id, id, 'done', '{}', '', 'pdfium', '', 1, created_at, created_at,
+           created_at, created_at
+      FROM documents_orderdocument
+"""
 
 
 def id_at(moment: datetime, serial: int) -> str:
@@ -230,6 +251,8 @@ def load(
         for table, rows in registry(tenant):
             copy_in(connection, table, iter(rows))
         copy_in(connection, "orders_order", counted(order_rows(tenant, count)))
+    connection.execute(DOCUMENTS)
+    connection.execute(TEXTS)
 
 
 def secondary_indexes(connection: psycopg.Connection) -> list[tuple[str, str]]:

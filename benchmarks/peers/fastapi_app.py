@@ -22,7 +22,15 @@ from sqlalchemy import ForeignKey, Numeric, func, select
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    column_property,
+    mapped_column,
+    relationship,
+    selectinload,
+)
+from sqlalchemy.orm.attributes import set_committed_value
 from uuid_utils.compat import uuid7
 
 SECRET_KEY = os.environ["SECRET_KEY"]
@@ -140,9 +148,20 @@ class Order(Base):
     etd_truck: Mapped[Truck | None] = relationship(foreign_keys=etd_truck_id)
     etd_trailer: Mapped[Trailer | None] = relationship(foreign_keys=etd_trailer_id)
 
-    @property
-    def documents_count(self) -> int:
-        return 0  # as long as ours has no documents
+
+class OrderDocument(Base):
+    __tablename__ = "documents_orderdocument"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    order_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(Order.id))
+
+
+Order.documents_count = column_property(
+    select(func.count(OrderDocument.id))
+    .where(OrderDocument.order_id == Order.id)
+    .correlate_except(OrderDocument)
+    .scalar_subquery()
+)
 
 
 RELATED = [
@@ -409,6 +428,7 @@ async def create_order(session: SessionDep, user: UserDep, given: OrderIn) -> Or
         await session.commit()
     except IntegrityError:
         raise HTTPException(409, "reference: this is taken already.") from None
+    set_committed_value(order, "documents_count", 0)  # it is new: nothing to ask
     return order
 
 

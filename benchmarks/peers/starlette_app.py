@@ -170,7 +170,8 @@ OWN = """
     o.eta_trailer_plate,
     o.etd_date, o.etd_time, o.etd_driver_name, o.etd_driver_phone, o.etd_truck_plate,
     o.etd_trailer_plate,
-    o.status, o.arrived_at, o.departed_at, o.cancelled_at, o.cancel_reason, 0, o.version,
+    o.status, o.arrived_at, o.departed_at, o.cancelled_at, o.cancel_reason,
+    (SELECT count(*) FROM documents_orderdocument d WHERE d.order_id = o.id), o.version,
     o.created_at, o.updated_at
 """
 RELATED = """
@@ -349,7 +350,7 @@ async def create_order(request: Request) -> Response:
         departed_at=None,
         cancelled_at=None,
         cancel_reason="",
-        documents_count=0,
+        documents_count=0,  # it is new
         version=1,
         created_at=made,
         updated_at=changed,

@@ -22,16 +22,17 @@ from orders.models import Order, Status
 from tests.conftest import ApiClient
 
 ORDERS = 700
+TABLES = [*data.COLUMNS, "documents_orderdocument", "documents_orderdocumenttext"]
 
 
 @contextmanager
 def open_to_its_owner():
     """COPY passes no row-level security: until the end of this transaction it holds only others."""
     with as_owner(), transaction.atomic(), connection.cursor() as cursor:
-        for table in data.COLUMNS:
+        for table in TABLES:
             cursor.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
         yield cursor
-        for table in data.COLUMNS:
+        for table in TABLES:
             cursor.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
 
 
@@ -72,6 +73,10 @@ class TestTheLoad:
         for terminal, day in data.full_days(ORDERS, 4):
             page = api.get(f"/orders?terminal_id={terminal}&eta_date={day}&per_page=50").json()
             assert len(page["data"]) == 50
+
+    def test_gives_some_orders_documents(self, loaded):
+        page = ApiClient(loaded).get("/orders?per_page=50").json()["data"]
+        assert {order["documents_count"] for order in page} == {0, 1, 2, 3}
 
     def test_takes_the_body_of_a_new_order(self, loaded):
         answer = ApiClient(loaded).post("/orders", data.new_order())
