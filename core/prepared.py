@@ -58,10 +58,7 @@ class GivenMany(Given):
 
 def text_of(rows: Any) -> str:
     """The SQL of a QuerySet: what is `Given` stays open, every other value is part of the text."""
-    return _filled(*rows.query.sql_with_params())
-
-
-def _filled(sql: str, params: tuple[Any, ...]) -> str:
+    sql, params = rows.query.sql_with_params()
     first, *others = str(sql).split("%s")
     literals = (Literal(value).as_string().replace("%", "%%") for value in params)
     return first + "".join(literal + part for literal, part in zip(literals, others, strict=True))
@@ -74,20 +71,21 @@ class Prepared:
         self._rows = rows
 
     @cached_property
-    def _text(self) -> str:
+    def text(self) -> str:
+        """The SQL, in which what is `Given` stands by its name."""
         return text_of(self._rows())
 
     def first(self, **given: Any) -> tuple[Any, ...] | None:
         """The first row, or None; as PostgreSQL sends it, past the converters of model fields."""
         with prepared_cursor(connection) as cursor:
-            cursor.execute(self._text, given)
+            cursor.execute(self.text, given)
             row: tuple[Any, ...] | None = cursor.fetchone()
         return row
 
     def all(self, **given: Any) -> list[tuple[Any, ...]]:
         """Every row, as PostgreSQL sends it."""
         with prepared_cursor(connection) as cursor:
-            cursor.execute(self._text, given)
+            cursor.execute(self.text, given)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
 
@@ -115,24 +113,16 @@ class PreparedOne(Prepared):
         return made
 
     @cached_property
-    def _text(self) -> str:
-        return self._compiled[0]
-
-    @cached_property
     def _shape(self) -> tuple[Any, slice, list[str], list[Any]]:
-        return self._compiled[1]
-
-    @cached_property
-    def _compiled(self) -> tuple[str, tuple[Any, slice, list[str], list[Any]]]:
-        """The text, and how instances are made of its columns: as Django's `ModelIterable` does."""
+        """How instances are made of the columns: as Django's `ModelIterable` does."""
         compiler: Any = self._rows().query.get_compiler(connection.alias)
-        text = _filled(*compiler.as_sql())
+        compiler.pre_sql_setup()
         select, told = compiler.select, compiler.klass_info
         columns = slice(told["select_fields"][0], told["select_fields"][-1] + 1)
         names = [column.target.attname for column, *_ in select[columns]]
         # The type stubs are those of a later Django.
         joined: Any = get_related_populators(told, select, connection.alias)  # type: ignore[call-arg]
-        return text, (told["model"], columns, names, joined)
+        return told["model"], columns, names, joined
 
 
 @dataclass(frozen=True)
@@ -165,6 +155,11 @@ class PreparedFor:
         """The first instance that `who` sees, as `PreparedOne` makes it, or None."""
         prepared, theirs = self._for(who)
         return prepared.one(**theirs, **given)
+
+    def statement(self, who: "Principal", **given: Any) -> tuple[str, dict[str, Any]]:
+        """The SQL for `who`, and the values that it takes: a part of a larger statement."""
+        prepared, theirs = self._for(who)
+        return prepared.text, theirs | given
 
     def _for(self, who: "Principal") -> tuple[PreparedOne, dict[str, Any]]:
         bound = [] if who.is_superuser else list(who.bound_terminal_ids)

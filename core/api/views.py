@@ -190,18 +190,6 @@ class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
         except NoId:
             raise NotFound from None
 
-    def shown(self, rows: Rows) -> tuple[Any, ...]:
-        """The thing that the address names, as `rows` makes it: what is beside, and its JSON.
-
-        Raises:
-            NotFound, ValidationError: as for `get_object`.
-        """
-        found = rows.one(self.get_queryset().filter(pk=self._key()))
-        if found is None:
-            raise NotFound
-        self.refuse_unknown_parameters()
-        return found
-
     def permission_denied(self, request: Any, *args: Any, **kwargs: Any) -> Never:
         """401, 404, 403: that something is not yours to do tells only of what is yours to see."""
         if "id" in self.kwargs and may(request.user, Act.VIEW, self.resource):
@@ -229,16 +217,17 @@ class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
 
 
 class PlainViewSet(ContractViewSet):
-    """Things whose address says no more than their id: what to change is read by one statement."""
+    """Things whose address says no more than their id: each is found by a prepared statement."""
 
     queryset: Any
-    held: ClassVar[PreparedFor]
+    held: ClassVar[PreparedFor]  # the thing itself, to be changed
+    sought: ClassVar[PreparedFor]  # its id, if the caller sees it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.held = PreparedFor(
-            lambda who: cls.seen_by(who).locked().filter(pk=Given("id", UUIDField()))
-        )
+        given = Given("id", UUIDField())
+        cls.held = PreparedFor(lambda who: cls.seen_by(who).locked().filter(pk=given))
+        cls.sought = PreparedFor(lambda who: cls.seen_by(who).filter(pk=given).values_list("pk"))
 
     @classmethod
     def seen_by(cls, who: Any) -> Any:
@@ -257,6 +246,19 @@ class PlainViewSet(ContractViewSet):
             raise NotFound
         self.refuse_unknown_parameters()
         return thing
+
+    def shown(self, rows: Rows) -> tuple[Any, ...]:
+        """The thing that the address names, as `rows` makes it: what is beside, and its JSON.
+
+        Raises:
+            NotFound, ValidationError: as for `get_object`.
+        """
+        who: Any = self.request.user
+        found = rows.one(*self.sought.statement(who, id=self._key()))
+        if found is None:
+            raise NotFound
+        self.refuse_unknown_parameters()
+        return found
 
 
 class RegistryViewSet(PlainViewSet):

@@ -24,9 +24,9 @@ class Counted(Subquery):
 
 
 class Listed(Func):
-    """An array of PostgreSQL as one of JSON."""
+    """An array of PostgreSQL, of texts of JSON, as one of JSON."""
 
-    function = "to_json"
+    template = "('[' || array_to_string(%(expressions)s, ',') || ']')::json"
     output_field = JSONField()
 
 
