@@ -12,6 +12,7 @@ from django.dispatch import receiver
 from django.test import Client
 
 from core import valkey
+from core.api import found
 from core.api.authentication import tokens_for
 from core.models import User
 from core.postgres.ownership import as_owner
@@ -156,6 +157,7 @@ def no_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         PreparedFor, "_for", lambda self, who: prepared_for(PreparedFor(self._rows), who)
     )
+    monkeypatch.setattr(found, "_remembered", {})
 
 
 @receiver(connection_created)

@@ -3,7 +3,8 @@
 import unicodedata
 from collections.abc import Callable
 from copy import copy, deepcopy
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any, ClassVar, TypeVar
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -14,6 +15,7 @@ from core import text
 from core.api.patterns import pattern_of
 
 MAX_SEARCH_CHARS = 200
+M = TypeVar("M", bound=Callable[..., Any])
 NO_CHOICE = "Not one of the values there are."
 
 
@@ -164,6 +166,15 @@ class _Shared(dict[str, filters.Filter]):
         }
 
 
+def timeless(method: M) -> M:
+    """Say of a filter's method that what it makes of a value depends on nothing but the value.
+
+    Neither on the clock nor on any row: a list may be asked for by it again without asking it.
+    """
+    method.is_timeless = True  # type: ignore[attr-defined]
+    return method
+
+
 class StrictFilterSet(filters.FilterSet):
     """Filters that may not contradict themselves: one value each, no range backwards.
 
@@ -177,6 +188,18 @@ class StrictFilterSet(filters.FilterSet):
             {name: each for name, each in every.items() if name in (data or ())}
         )
         super().__init__(data, *args, **kwargs)
+
+    @classmethod
+    @cache
+    def timeless(cls) -> frozenset[str]:
+        """The names of those that stand for a column, or whose method is `timeless`."""
+        every: dict[str, Any] = vars(cls)["base_filters"]
+        methods = {name: each.method for name, each in every.items()}
+        return frozenset(
+            name
+            for name, method in methods.items()
+            if method is None or hasattr(getattr(cls, str(method), method), "is_timeless")
+        )
 
     def is_valid(self) -> bool:
         valid = super().is_valid()

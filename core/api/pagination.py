@@ -5,25 +5,22 @@ depth at the cost of the first page, and rows that are added meanwhile neither r
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.core import signing
-from django.core.exceptions import EmptyResultSet
-from django.db import connection, models
+from django.db import models
 from django.db.models import Q
-from django.db.models.utils import create_namedtuple_class
 from django.utils.http import urlencode
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.response import Response
 
-from core.api.ordering import Key, StrictOrdering
+from core.api.found import MAX_COUNTED, PAGES, Found
+from core.api.ordering import Key
 
-MAX_COUNTED = 10_000
 MAX_PER_PAGE = 100
 DEFAULT_PER_PAGE = 20
-FEW = 500  # rows that are sooner sorted than found in order
 CURSOR_FORM = 1  # raise it when the meaning of a cursor changes: older ones are refused then
 
 
@@ -102,78 +99,48 @@ def _refuse(parameter: str, code: str, message: str) -> ValidationError:
     return ValidationError({parameter: [ErrorDetail(message, code=code)]})
 
 
-by_id = create_namedtuple_class("id")._make  # a row of which no more is known
-
-
-class _Found:
-    """The statement for what a QuerySet finds: composed once, for the count and for a few rows."""
-
-    def __init__(self, rows: Any, keys: Sequence[Key]) -> None:
-        found = rows.order_by().values_list(*(key.name for key in keys))
-        self._order = ", ".join(key.as_sql(rows.model) for key in keys)
-        try:
-            self._sql, self._params = found.query.sql_with_params()
-        except EmptyResultSet:
-            self._sql, self._params = "", ()
-
-    def count(self, most: int) -> int:
-        """How many rows there are, counting no further than `most`."""
-        if not self._sql:
-            return 0
-        ((total,),) = self._fetch(f"SELECT count(*) FROM ({self._sql} LIMIT {most}) AS counted")  # noqa: S608
-        return int(total)
-
-    def few(self, start: int, count: int) -> list[Any]:
-        """The ids of some of a few rows, all of which are found before they are sorted.
-
-        Asked for the first rows in some order, the planner may read all rows in that order, in the
-        hope of meeting enough that pass the filters: endless where only a handful does. It does not
-        look into a subquery with an OFFSET.
-        """
-        some = f"LIMIT {count} OFFSET {start}"
-        return self._fetch(
-            f"SELECT id FROM ({self._sql} OFFSET 0) AS few ORDER BY {self._order} {some}"  # noqa: S608
-        )
-
-    def _fetch(self, sql: str) -> list[Any]:
-        with connection.cursor() as cursor:
-            cursor.execute(sql, self._params)
-            return cursor.fetchall()
-
-
 class ContractPagination(BasePagination):
     """Both styles of the contract; which one is asked for shows in the query."""
 
-    parameters = ("page", "per_page", "cursor")
+    parameters = PAGES
 
     # ------------------------------------------------------------------------------ the request
 
     def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> list[Any]:
         """The page's rows as instances."""
-        return self._page(queryset, request, view, [])
+        self._read_request(request)
+        if self.cursor is not None:
+            return self._walked(queryset, view.sorting)
+        start = self._start()
+        total = Found(queryset, view.sorting, is_chosen=True).count()
+        self._count(total)
+        return list(queryset[start : start + self.per_page]) if start < total else []
 
-    def positions(self, queryset: Any, request: Any, view: Any) -> list[Any]:
-        """Where the page's rows stand: the columns that they are sorted by, `id` among them.
+    def ids(self, request: Any, found: Callable[[], Found]) -> list[Any]:
+        """The ids of the page's rows, which are `found`; the parameters of the page come first.
 
         Nothing is joined for rows that other pages show.
         """
-        return self._page(queryset, request, view, [key.name for key in view.sorting])
+        self._read_request(request)
+        if self.cursor is not None:
+            rows, keys = found().rows, found().keys
+            names = [key.name for key in keys]
+            return [row.id for row in self._walked(rows, keys, names)]
+        start = self._start()
+        total, ids = self._numbered(found(), start)
+        self._count(total)
+        return ids
 
-    def _page(self, queryset: Any, request: Any, view: Any, names: list[str]) -> list[Any]:
-        self.request, self.view, self.names = request, view, names
+    def _read_request(self, request: Any) -> None:
+        self.request = request
         given = request.query_params
         for name in self.parameters:
             if len(given.getlist(name)) > 1:
                 raise _refuse(name, "repeated", "Given more than once.")
         self.per_page = self._number("per_page", DEFAULT_PER_PAGE, MAX_PER_PAGE)
-        if "cursor" in given:
-            if "page" in given:
-                raise _refuse("page", "page-or-cursor", "Either a page or a cursor.")
-            return self._cursor_page(queryset, given["cursor"])
-        return self._numbered_page(queryset)
-
-    def _taking(self, queryset: Any) -> Any:
-        return queryset.values_list(*self.names, named=True) if self.names else queryset
+        self.cursor: str | None = given.get("cursor")
+        if self.cursor is not None and "page" in given:
+            raise _refuse("page", "page-or-cursor", "Either a page or a cursor.")
 
     def _number(self, name: str, default: int, most: int) -> int:
         raw = self.request.query_params.get(name)
@@ -187,21 +154,24 @@ class ContractPagination(BasePagination):
 
     # --------------------------------------------------------------------------- pages by number
 
-    def _numbered_page(self, queryset: Any) -> list[Any]:
-        page = self._number("page", 1, 10**20)
-        if page * self.per_page > MAX_COUNTED:
+    def _start(self) -> int:
+        """How many rows are before the page that is asked for."""
+        self.page = self._number("page", 1, 10**20)
+        if self.page * self.per_page > MAX_COUNTED:
             raise _refuse(
                 "page",
                 "too-deep",
                 f"Pages are served up to the {MAX_COUNTED:,}th row; walk further with ?cursor=.",
             )
-        start = (page - 1) * self.per_page
-        if self.names:  # nobody goes on from where these rows stand
-            self.names = ["id"]
-        found = _Found(queryset, self.view.sorting)
-        total = found.count(MAX_COUNTED + 1)
-        rows = self._rows(queryset, found, start, total) if start < total else []
-        exact = total <= MAX_COUNTED
+        return (self.page - 1) * self.per_page
+
+    def _numbered(self, found: Found, start: int) -> tuple[int, list[Any]]:
+        """How many rows there are, and the ids of those of the page."""
+        return found.page(start, self.per_page)
+
+    def _count(self, total: int) -> None:
+        """Tell where the page stands among so many."""
+        page, exact = self.page, total <= MAX_COUNTED
         total = min(total, MAX_COUNTED)
         more = (page + 1) * self.per_page <= MAX_COUNTED and page * self.per_page < total
         self.envelope: dict[str, Any] = {
@@ -213,30 +183,22 @@ class ContractPagination(BasePagination):
             "next": self._address(page=page + 1) if more else None,
             "previous": self._address(page=page - 1) if page > 1 else None,
         }
-        return rows
-
-    def _rows(self, queryset: Any, found: _Found, start: int, total: int) -> list[Any]:
-        """Those of the page, of the `total` that were counted."""
-        if total <= FEW and self.names and self._is_filtered():
-            return [by_id(row) for row in found.few(start, self.per_page)]
-        return list(self._taking(queryset)[start : start + self.per_page])
-
-    def _is_filtered(self) -> bool:
-        return not {*self.parameters, StrictOrdering.parameter}.issuperset(
-            self.request.query_params
-        )
 
     # ----------------------------------------------------------------------------------- cursors
 
-    def _cursor_page(self, queryset: Any, cursor: str) -> list[Any]:
-        keys: list[Key] = self.view.sorting
-        backwards, values = self._read(cursor, keys, queryset.model) if cursor else (False, None)
+    def _walked(self, queryset: Any, keys: Sequence[Key], names: Sequence[str] = ()) -> list[Any]:
+        """The rows behind the cursor; of those with `names`, these columns."""
+        backwards, values = False, None
+        if self.cursor:
+            backwards, values = self._read(self.cursor, keys, queryset.model)
         walked = [key.backwards() for key in keys] if backwards else keys
         queryset = queryset.order_by(*(key.expression() for key in walked))
         wanted = self.per_page + 1
         rows: list[Any] = []
         for condition in rows_after(walked, values, queryset.model) if values else [Q()]:
-            rows += self._taking(queryset.filter(condition))[: wanted - len(rows)]
+            some = queryset.filter(condition)
+            some = some.values_list(*names, named=True) if names else some
+            rows += some[: wanted - len(rows)]
             if len(rows) == wanted:
                 break
         more = len(rows) == wanted

@@ -23,6 +23,7 @@ from rest_framework.viewsets import GenericViewSet
 from core import keys, metrics, services, tenancy, text
 from core.api import cached, limited
 from core.api.filters import StrictFilterBackend
+from core.api.found import Found, remembered
 from core.api.ordering import Key, StrictOrdering
 from core.api.pagination import ContractPagination
 from core.api.rows import Rows
@@ -201,13 +202,26 @@ class ContractViewSet(UnitOfWork, GenericViewSet[Any]):
 
     def page(self) -> dict[str, Any]:
         """The page that the query asks for, as the renderer takes it: its rows are JSON already."""
-        found = self.filter_queryset(self.get_queryset())
         pages: Any = self.paginator
-        ids = [position.id for position in pages.positions(found, self.request, self)]
+        ids = pages.ids(self.request, self.found)
         return {"data": self.listed.page(ids), **self.beside(ids), **pages.envelope}
 
+    def found(self) -> Found:
+        """The rows that the query asks for.
+
+        Raises:
+            ValidationError: a filter or the ordering is not what it may be.
+        """
+        return remembered(self, self._composed)
+
+    def _composed(self) -> Found:
+        rows = self.filter_queryset(self.get_queryset())
+        unfiltering = {StrictOrdering.parameter, *ContractPagination.parameters}
+        is_chosen = not unfiltering.issuperset(self.request.query_params)
+        return Found(rows, self.sorting, is_chosen=is_chosen)
+
     def beside(self, ids: Sequence[Any]) -> dict[str, Any]:
-        """What a page tells beside these rows of it, by its names in the envelope."""
+        """What a page tells besides the rows with these ids."""
         return {}
 
     def created(self, thing: Any, shown: Rows) -> Response:

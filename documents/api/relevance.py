@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from core.api.found import Found
 from core.api.ordering import StrictOrdering
-from core.api.pagination import ContractPagination, by_id
+from core.api.pagination import ContractPagination
 from documents.ranking import best
 from documents.search import Search, search_for
 from documents.snippets import snippets
@@ -42,12 +43,14 @@ def searched(request: Any) -> Search | None:
 class SearchPages(ContractPagination):
     """Pages that tell in a search where it stands, and without `ordering` have the best first."""
 
-    def _rows(self, queryset: Any, found: Any, start: int, total: int) -> list[Any]:
+    def _numbered(self, found: Found, start: int) -> tuple[int, list[Any]]:
         search = searched(self.request)
         if search is None or StrictOrdering.parameter in self.request.query_params:
-            return super()._rows(queryset, found, start, total)
-        ids = best(queryset, search, start, self.per_page, total=total)
-        return [by_id([each]) for each in ids]
+            return super()._numbered(found, start)
+        total = found.count()
+        if start >= total:
+            return total, []
+        return total, best(found.rows, search, start, self.per_page, total=total)
 
     def get_paginated_response_schema(self, schema: Any) -> dict[str, Any]:
         described = super().get_paginated_response_schema(schema)
@@ -55,9 +58,10 @@ class SearchPages(ContractPagination):
         return described
 
 
-def told(ids: Iterable[UUID], search: Search) -> dict[str, Any]:
-    """The snippets of these documents, as JSON has them."""
+def told(ids: Iterable[Any], search: Search) -> dict[str, Any]:
+    """The snippets of the documents with these ids, as JSON has them."""
+    found = snippets([UUID(str(each)) for each in ids], search)
     return {
         str(document): [{"page": each.page, "parts": each.parts} for each in lines]
-        for document, lines in snippets(ids, search).items()
+        for document, lines in found.items()
     }

@@ -38,9 +38,9 @@ class DocumentViewSet(ContractViewSet):
         return OrderDocument.objects.visible_to(self.request.user).with_reading()
 
     def beside(self, ids: Sequence[Any]) -> dict[str, Any]:
-        """In a search the lines where it stands, by the ids of the documents."""
+        """In a search, the lines where it stands, by the ids of the documents."""
         search = searched(self.request)
-        return {} if search is None else {"snippets": told(ids, search)}
+        return {"snippets": told(ids, search)} if search else {}
 
     @extend_schema(tags=["documents"], summary="List documents of all orders")
     def list(self, request: Any, *args: Any, **kwargs: Any) -> Response:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.api.filters import FlagFilter, PartFilter, StrictFilterSet
+from core.api.filters import FlagFilter, PartFilter, StrictFilterSet, timeless
 
 
 class _Searchable(StrictFilterSet):
@@ -14,9 +14,11 @@ class DriverFilter(_Searchable):
     phone = PartFilter(method="by_phone", help_text="A part of the phone number.")
     q = PartFilter(method="search", help_text="A part of the name or the phone number.")
 
+    @timeless
     def by_phone(self, drivers: Any, _name: str, value: str) -> Any:
         return drivers.with_phone_like(value)
 
+    @timeless
     def search(self, drivers: Any, _name: str, value: str) -> Any:
         return drivers.matching(value)
 
@@ -28,8 +30,10 @@ class VehicleFilter(_Searchable):
     )
     q = PartFilter(method="search", help_text="A part of the name or the plate.")
 
+    @timeless
     def by_plate(self, vehicles: Any, _name: str, value: str) -> Any:
         return vehicles.with_plate_like(value)
 
+    @timeless
     def search(self, vehicles: Any, _name: str, value: str) -> Any:
         return vehicles.matching(value)

@@ -14,6 +14,7 @@ from core.api.filters import (
     PartFilter,
     StrictFilterSet,
     WholeFilter,
+    timeless,
 )
 from orders.models import Commodity, Service, Status
 from orders.querysets import PERIODS
@@ -52,12 +53,15 @@ class OrderFilter(StrictFilterSet):
         help_text="A part of reference, notes, a name or a plate, typed or registered.",
     )
 
+    @timeless
     def filter_in_terminal(self, orders: Any, _name: str, value: bool) -> Any:
         return orders.in_terminal() if value else orders.not_in_terminal()
 
+    @timeless
     def filter_active(self, orders: Any, _name: str, value: bool) -> Any:
         return orders.active() if value else orders.not_active()
 
+    @timeless
     def filter_on(self, orders: Any, _name: str, value: Any) -> Any:
         return orders.moving_on(value)
 
@@ -65,17 +69,22 @@ class OrderFilter(StrictFilterSet):
         zones = Terminal.objects.visible_to(self.request.user).zones()
         return orders.moving_in(value, zones=zones, now=timezone.now())
 
+    @timeless
     def filter_driver(self, orders: Any, _name: str, value: Any) -> Any:
         return orders.of_driver(value)
 
+    @timeless
     def filter_truck(self, orders: Any, _name: str, value: Any) -> Any:
         return orders.of_truck(value)
 
+    @timeless
     def filter_trailer(self, orders: Any, _name: str, value: Any) -> Any:
         return orders.of_trailer(value)
 
+    @timeless
     def filter_reference(self, orders: Any, _name: str, value: str) -> Any:
         return orders.with_reference(value)
 
+    @timeless
     def filter_q(self, orders: Any, _name: str, value: str) -> Any:
         return orders.matching(value)

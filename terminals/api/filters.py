@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.api.filters import FlagFilter, PartFilter, StrictFilterSet, WholeFilter
+from core.api.filters import FlagFilter, PartFilter, StrictFilterSet, WholeFilter, timeless
 
 
 class TerminalFilter(StrictFilterSet):
@@ -11,5 +11,6 @@ class TerminalFilter(StrictFilterSet):
     is_active = FlagFilter()
     q = PartFilter(method="search", help_text="A part of name, account code or address.")
 
+    @timeless
     def search(self, terminals: Any, _name: str, value: str) -> Any:
         return terminals.matching(value)
