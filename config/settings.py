@@ -231,7 +231,7 @@ DATABASES["default"] |= {
 # ---------------------------------------------------------------------------------------- serving
 
 REQUEST_TIMEOUT_S = env.float("REQUEST_TIMEOUT_S", 10.0, validate=rule.Range(min=1))
-QUEUE_TIMEOUT_S = env.float("QUEUE_TIMEOUT_S", 0.8, validate=rule.Range(min=0.1))
+QUEUE_TIMEOUT_S = env.float("QUEUE_TIMEOUT_S", 0.7, validate=rule.Range(min=0.1))
 CLIENT_TIMEOUT_S = env.float("CLIENT_TIMEOUT_S", 20.0, validate=rule.Range(min=1))
 DRAIN_S = env.float("DRAIN_S", 0.0, validate=rule.Range(min=0, max=600))
 

@@ -30,8 +30,10 @@ def status_of(error: Exception) -> int:
     return 400 if isinstance(error, errors.ParseException) else 500
 
 
-def problem_bytes(code: str, detail: str, request_id: str, status: int | None = None) -> bytes:
-    """A whole answer, after which the connection ends.
+def problem_bytes(
+    code: str, detail: str, request_id: str, status: int | None = None, *, stays: bool = False
+) -> bytes:
+    """A whole answer, after which the connection ends unless it `stays`.
 
     `status` differs from the code's own where HTTP has a finer word for it, such as 431.
     """
@@ -54,8 +56,9 @@ def problem_bytes(code: str, detail: str, request_id: str, status: int | None = 
         f"X-Request-ID: {request_id}",
         "Cache-Control: no-store",
         "X-Content-Type-Options: nosniff",
-        "Connection: close",
     ]
+    if not stays:
+        lines.append("Connection: close")
     if code == "unavailable":
         lines.append(f"Retry-After: {RETRY_AFTER_SECONDS}")
     return "\r\n".join([*lines, "", ""]).encode() + body

@@ -1,14 +1,13 @@
 """A client's socket, and where its request stands. Used by one thread at a time."""
 
-import contextlib
 import enum
 import socket
 import time
 from typing import Any
 
+from core.serving import quick
 from core.serving.incoming import Incoming
 
-READ_AT_ONCE = 65_536
 SLOWEST = 16_384  # bytes a second that earn a client more time
 
 
@@ -33,6 +32,7 @@ class Connection:
         self.began_at = time.monotonic()
         self.handed_over_at = 0.0
         self.deadline = float("inf")
+        self.is_watched = False  # the poller tells when there is something to read
         self.held = 0  # of the room for large requests that all share
         self._rest = b""  # what came after the request that a thread has
         self._has_ended = False  # the client sends nothing more
@@ -51,6 +51,11 @@ class Connection:
     def may_stay(self) -> bool:
         """Whether it is known where the next request begins."""
         return self.incoming.is_whole
+
+    @property
+    def is_in_turn(self) -> bool:
+        """Whether the client waits for its answer before it asks anything else."""
+        return self.may_stay and not self._rest and not self.incoming.is_last
 
     def await_(self, state: State, patience_s: float) -> None:
         """Be read by the main thread, for `patience_s` at most."""
@@ -72,7 +77,7 @@ class Connection:
             ConnectionError: the client is gone.
             OSError: a body does not fit onto the disk.
         """
-        data = self.sock.recv(READ_AT_ONCE)
+        data = quick.receive(self.sock)
         if not data:
             self._has_ended = True
         elif self.state is not State.LEAVING:
@@ -97,11 +102,12 @@ class Connection:
         if rest:
             self._feed(rest)
 
-    def say(self, answer: bytes) -> None:
-        """Send without waiting."""
-        self.sock.setblocking(False)
-        with contextlib.suppress(OSError):
-            self.sock.send(answer)
+    def say(self, answer: bytes) -> bool:
+        """Send without waiting; whether all of it is on its way."""
+        try:
+            return quick.send(self.sock, answer) == len(answer)
+        except OSError:
+            return False
 
     def say_goodbye(self) -> bool:
         """Send nothing more; whether it is worth waiting for the client to do the same.

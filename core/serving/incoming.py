@@ -45,6 +45,7 @@ class Incoming:
         self.is_ready = False
         self.is_whole = False  # ready, with every byte that belongs to it
         self.wants_go_on = False  # the client waits for "100 Continue" before it sends the body
+        self.is_last = False  # the client wants no more of this connection
 
     def __len__(self) -> int:
         return self._received
@@ -146,6 +147,8 @@ class Incoming:
         codings = fields.get(b"transfer-encoding", [])
         lengths = fields.get(b"content-length", [])
         self.wants_go_on = fields.get(b"expect") == [b"100-continue"]
+        of_1_0 = head.partition(b"\r\n")[0].endswith(b"http/1.0")
+        self.is_last = of_1_0 or b"close" in b",".join(fields.get(b"connection", []))
         if codings == [b"chunked"] and not lengths:
             self._next_chunk = self._head_end
             self._room = MAX_CHUNKED_FILES if _is_of_files(fields) else MAX_IN_MEMORY

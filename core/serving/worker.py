@@ -21,6 +21,7 @@ import contextlib
 import errno
 import selectors
 import sys
+import threading
 import time
 from collections import deque
 from concurrent import futures
@@ -31,6 +32,7 @@ from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers import gthread
 
+from core.serving import quick
 from core.serving.connection import Connection, State
 
 PROBE_THREADS = 4
@@ -43,6 +45,7 @@ OVERLOADED_FOR_S = 5.0
 LEFT_OPEN_AT_STOP_S = 2.0
 SMALL = 65_536  # what each connection may send in any case
 ROOM = 134_217_728  # for what is larger, of all connections together; see `Incoming.weight`
+UNWRITTEN = 5_000  # refusals that are still to be written into the log
 ANSWER_S = 10.0  # what a client may take for taking in an answer
 # After each of its many system calls the main thread waits so long for busy threads to let it go
 # on; Python's own 5 ms let it refuse some thirty requests a second.
@@ -67,6 +70,8 @@ class Worker(gthread.ThreadWorker):
 
     def init_process(self) -> None:
         self._probes = futures.ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="health")
+        self._notes = futures.ThreadPoolExecutor(1, thread_name_prefix="notes")
+        self._room_for_notes = threading.Semaphore(UNWRITTEN)
         super().init_process()
 
     # ------------------------------------------------------------------------- the main thread
@@ -76,6 +81,8 @@ class Worker(gthread.ThreadWorker):
 
         sys.setswitchinterval(SWITCH_S)
         self._settings = settings
+        self.poller.close()
+        self.poller: Any = quick.Selector()
         self.poller.register(
             self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks
         )
@@ -119,6 +126,7 @@ class Worker(gthread.ThreadWorker):
             self._turn(accepting=False)
         self.tpool.shutdown(wait=False)
         self._probes.shutdown(wait=False)
+        self._notes.shutdown()
         for connection in list(self._connections):
             self._drop(connection)
         self.poller.close()
@@ -149,8 +157,16 @@ class Worker(gthread.ThreadWorker):
             State.LEAVING: LEFT_OPEN_AT_STOP_S,
         }[state]
         connection.await_(state, patience)
-        callback = partial(self._readable, connection)
-        self.poller.register(connection.sock, selectors.EVENT_READ, callback)
+        if not connection.is_watched:
+            callback = partial(self._readable, connection)
+            self.poller.register(connection.sock, selectors.EVENT_READ, callback)
+            connection.is_watched = True
+
+    def _look_away(self, connection: Connection) -> None:
+        if connection.is_watched:
+            connection.is_watched = False
+            with contextlib.suppress(KeyError, ValueError):
+                self.poller.unregister(connection.sock)
 
     def _readable(self, connection: Connection, _socket: Any) -> None:
         try:
@@ -160,7 +176,6 @@ class Worker(gthread.ThreadWorker):
         except ConnectionError:
             self._drop(connection)
         except OSError:  # its body goes to a file, and the disk is full
-            self.poller.unregister(connection.sock)
             self._refuse(connection, "unavailable", "The body cannot be stored right now.")
         else:
             if connection.is_gone:
@@ -168,10 +183,8 @@ class Worker(gthread.ThreadWorker):
             elif not self._has_room_for(connection):
                 from core.serving.answers import FULL
 
-                self.poller.unregister(connection.sock)
                 self._refuse(connection, "unavailable", FULL)
             elif connection.is_ready:
-                self.poller.unregister(connection.sock)
                 self._hand_over(connection)
 
     def _has_room_for(self, connection: Connection) -> bool:
@@ -185,11 +198,10 @@ class Worker(gthread.ThreadWorker):
         """Give a request to a thread, unless it would wait in vain."""
         now = time.monotonic()
         if self._is_full(now) and not connection.incoming.is_probe:
-            from core.serving.answers import BUSY
-
             self._overloaded_until = now + OVERLOADED_FOR_S
-            self._refuse(connection, "unavailable", BUSY)
+            self._shed(connection)
             return
+        self._look_away(connection)
         connection.wait_for_thread(now)
         if connection.incoming.is_probe:
             future = self._probes.submit(self.handle, connection)
@@ -235,7 +247,6 @@ class Worker(gthread.ThreadWorker):
         if connection.state is State.READING and len(connection.incoming):
             from core.serving.answers import TOO_SLOW
 
-            self.poller.unregister(connection.sock)
             self._refuse(connection, "malformed-request", TOO_SLOW, 408)
         else:
             self._drop(connection)
@@ -243,9 +254,7 @@ class Worker(gthread.ThreadWorker):
     def finish_request(self, conn: Connection, fs: "futures.Future[bool]") -> None:
         """Back in the main thread: wait for the next request, or take leave."""
         if fs.cancelled():
-            from core.serving.answers import BUSY
-
-            self._refuse(conn, "unavailable", BUSY)
+            self._shed(conn)
         elif fs.exception() is None and fs.result():
             conn.next()
             self._has_room_for(conn)
@@ -256,6 +265,27 @@ class Worker(gthread.ThreadWorker):
         else:
             self._take_leave(conn)
 
+    def _shed(self, connection: Connection) -> None:
+        """Tell a client that it came in vain, and let it come again over the same connection.
+
+        To let it go and take it in anew would take three times as many system calls.
+        """
+        from core.ids import new_id
+        from core.serving.answers import BUSY, problem_bytes
+
+        if not (self.alive and connection.is_in_turn):
+            self._refuse(connection, "unavailable", BUSY)
+            return
+        request_id = str(new_id())
+        is_told = connection.say(problem_bytes("unavailable", BUSY, request_id, stays=True))
+        self._note(connection, request_id, "unavailable", 503)
+        if is_told:
+            connection.next()
+            self._has_room_for(connection)
+            self._await(connection, State.IDLE)
+        else:
+            self._drop(connection)
+
     def _refuse(
         self, connection: Connection, code: str, detail: str, status: int | None = None
     ) -> None:
@@ -263,26 +293,37 @@ class Worker(gthread.ThreadWorker):
         from core.ids import new_id
         from core.serving.answers import problem_bytes
 
+        self._look_away(connection)
         request_id = str(new_id())
         connection.say(problem_bytes(code, detail, request_id, status))
         self._note(connection, request_id, code, status or 503)
         self._take_leave(connection)
 
     def _note(self, connection: Connection, request_id: str, code: str, status: int) -> None:
+        """Write it down, in a thread of its own: the main thread waits for no file."""
         import structlog
 
         from core.metrics.requests import count_refused
 
         seconds = time.monotonic() - connection.began_at
-        count_refused(connection.incoming.method, code, status, seconds)
-        structlog.stdlib.get_logger("core.serving").warning(
-            "request_refused",
-            request_id=request_id,
-            path=connection.incoming.path,
-            status=status,
-            code=code,
-            duration_ms=round(seconds * 1000, 1),
-        )
+        method, path = connection.incoming.method, connection.incoming.path
+
+        def note() -> None:
+            try:
+                count_refused(method, code, status, seconds)
+                structlog.stdlib.get_logger("core.serving").warning(
+                    "request_refused",
+                    request_id=request_id,
+                    path=path,
+                    status=status,
+                    code=code,
+                    duration_ms=round(seconds * 1000, 1),
+                )
+            finally:
+                self._room_for_notes.release()
+
+        self._room_for_notes.acquire()  # a flood that nobody can write down has to wait
+        self._notes.submit(note)
 
     def _take_leave(self, connection: Connection) -> None:
         """Close it, but not over what the client may still be sending: that would be a reset."""
@@ -299,9 +340,7 @@ class Worker(gthread.ThreadWorker):
             self.nr_conns -= 1
             self._held -= connection.held
             connection.held = 0
-        if connection.state is not State.WITH_THREAD:
-            with contextlib.suppress(KeyError, ValueError):
-                self.poller.unregister(connection.sock)
+        self._look_away(connection)
         connection.close()
 
     # ---------------------------------------------------------------------------- the threads

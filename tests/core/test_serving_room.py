@@ -2,6 +2,8 @@
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Semaphore
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,8 +24,10 @@ def serving(settings, monkeypatch) -> Iterator[Any]:
     made.poller, made.alive, made.nr_conns, made._held = unused, True, 0, 0
     made.cfg, made._settings, made._connections = SimpleNamespace(keepalive=5), settings, set()
     made._hand_over = lambda connection: connection.wait_for_thread(0)
+    made._notes, made._room_for_notes = ThreadPoolExecutor(1), Semaphore()
     made.clients = []
     yield made
+    made._notes.shutdown()
     for client in made.clients:
         client.close()
     for connection in list(made._connections):
@@ -88,3 +92,62 @@ class TestTheRoomForLargeRequests:
             serving._refuse(first.connection, "unavailable", "")
         assert serving._held == 0
         assert not Client(serving).send(150_000, 150_000).is_refused
+
+
+GET = b"GET /api/v1/orders HTTP/1.1\r\nHost: localhost\r\n"
+
+
+class TestWhoIsTurnedAway:
+    @pytest.fixture
+    def turned_away(self, serving) -> Any:
+        """What is said to somebody who sent this, and the connection afterwards."""
+
+        def send(request: bytes) -> tuple[bytes, Connection]:
+            client = Client(serving)
+            client.socket.sendall(request)
+            serving._readable(client.connection, None)
+            assert client.connection.state is State.WITH_THREAD
+            serving._shed(client.connection)
+            return client.socket.recv(10_000), client.connection
+
+        return send
+
+    @pytest.mark.parametrize(
+        "request_",
+        [GET + b"\r\n", GET + b"Connection: keep-alive\r\n\r\n", HEAD.format(1).encode() + b"x"],
+    )
+    def test_may_come_again_over_the_same_connection(self, turned_away, request_):
+        answer, connection = turned_away(request_)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: " in answer
+        assert b"Connection" not in answer
+        assert connection.state is State.IDLE
+        assert len(connection.incoming) == 0
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            GET + b"Connection: close\r\n\r\n",
+            GET + b"Connection: Keep-Alive, Close\r\n\r\n",
+            GET + b"Connection: keep-alive\r\nConnection: close\r\n\r\n",
+            GET.replace(b"1.1", b"1.0") + b"\r\n",
+            GET + b"\r\n" + GET,  # more than one question
+            GET + b"Content-Length: 1, 2\r\n\r\n",  # who knows where the next one begins?
+        ],
+    )
+    def test_is_let_go_where_nothing_more_is_to_come_or_to_be_known(self, turned_away, request_):
+        answer, connection = turned_away(request_)
+        assert b"\r\nConnection: close\r\n" in answer
+        assert connection.state is State.LEAVING
+
+    def test_is_let_go_when_all_is_about_to_end(self, serving, turned_away):
+        serving.alive = False
+        answer, connection = turned_away(GET + b"\r\n")
+        assert b"\r\nConnection: close\r\n" in answer
+        assert connection.state is State.LEAVING
+
+    def test_is_let_go_if_the_answer_does_not_fit(self, serving, turned_away, monkeypatch):
+        monkeypatch.setattr(Connection, "say", lambda *_: False)
+        monkeypatch.setattr(socket.socket, "recv", lambda *_: b"")
+        _, connection = turned_away(GET + b"\r\n")
+        assert connection not in serving._connections

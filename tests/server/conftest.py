@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def closes(self) -> bool:
-        return self.headers["connection"] == "close"
+        return self.headers.get("connection") == "close"
 
 
 class Wire:

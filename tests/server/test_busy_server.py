@@ -155,6 +155,24 @@ class TestEveryThreadBusy:
             assert eventually(lambda: waiting() == 0)
         assert eventually(lambda: get(server, ORDERS).status == 200)
 
+    def test_lets_who_is_turned_away_come_again_over_the_same_connection(self, server):
+        with ExitStack() as open_ones, ThreadPoolExecutor(THREADS) as callers:
+            wires = [open_ones.enter_context(server.wire()) for _ in range(8 * THREADS)]
+            with orders_locked():
+                stuck = [callers.submit(get, server, ORDERS) for _ in range(THREADS)]
+                for wire in wires:
+                    wire.send(server.head("GET", ORDERS))
+                told = [wire.answer() for wire in wires]
+                assert {answer.status for answer in told} == {503}
+                assert not any(answer.closes for answer in told)
+            assert {each.result().status for each in stuck} <= {200, 503}
+
+            def is_served(wire: Any) -> bool:
+                return bool(wire.send(server.head("GET", ORDERS)).answer().status == 200)
+
+            assert eventually(lambda: is_served(wires[0]))
+            assert eventually(lambda: is_served(wires[-1]))
+
     def test_is_no_reason_to_turn_away_a_few(self, server):
         assert eventually(lambda: seconds_since_turned_away(server) > OVERLOADED_FOR_S)
         with ThreadPoolExecutor(2 * THREADS) as callers:
