@@ -31,10 +31,17 @@ def status_of(error: Exception) -> int:
 
 
 def problem_bytes(
-    code: str, detail: str, request_id: str, status: int | None = None, *, stays: bool = False
+    code: str,
+    detail: str,
+    request_id: str,
+    status: int | None = None,
+    *,
+    stays: bool = False,
+    method: str = "",
 ) -> bytes:
     """A whole answer, after which the connection ends unless it `stays`.
 
+    Without its body where the `method` is HEAD: the client would take it for its next answer.
     `status` differs from the code's own where HTTP has a finer word for it, such as 431.
     """
     problem = PROBLEMS[code]
@@ -61,4 +68,5 @@ def problem_bytes(
         lines.append("Connection: close")
     if code == "unavailable":
         lines.append(f"Retry-After: {RETRY_AFTER_SECONDS}")
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    head = "\r\n".join([*lines, "", ""]).encode()
+    return head if method == "HEAD" else head + body

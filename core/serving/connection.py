@@ -54,8 +54,12 @@ class Connection:
 
     @property
     def is_in_turn(self) -> bool:
-        """Whether the client waits for its answer before it asks anything else."""
-        return self.may_stay and not self._rest and not self.incoming.is_last
+        """Whether the client waits for its answer before it asks anything else.
+
+        And whether everybody would say that its request ends there: no parser has judged it.
+        """
+        whole = self.may_stay and self.incoming.is_plain
+        return whole and not self._rest and not self.incoming.is_last
 
     def await_(self, state: State, patience_s: float) -> None:
         """Be read by the main thread, for `patience_s` at most."""

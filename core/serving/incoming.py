@@ -23,6 +23,10 @@ _HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _LONE_LF = re.compile(rb"(?<!\r)\n")
 # Strict, for what follows a body with too short a length is a piece of that body.
 _REQUEST_LINE = re.compile(rb"[A-Z]{3,7} (/[^ ?]{0,2000})[^ \r\n]* HTTP/1\.[01]\r\n")
+# What every server and proxy reads alike; of others some may see a length where we see none.
+_PLAIN_HEAD = re.compile(
+    rb"[A-Z]{3,7} /[!-~]* HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*\r\n)*\r\n"
+)
 _PROBE = re.compile(rb"(?:GET|HEAD) (?:(?:/api/v1)?/health(?:/[a-z]*)?|/metrics)(?:\?\S*)? ")
 
 
@@ -76,6 +80,12 @@ class Incoming:
     def is_probe(self) -> bool:
         """Whether it asks after our health, which must be answered when all else is busy."""
         return _PROBE.match(self._bytes) is not None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its head is beyond doubt, and its body, if any, has a length."""
+        head = _PLAIN_HEAD.fullmatch(self._bytes, 0, self._head_end)
+        return head is not None and self._next_chunk is None
 
     def feed(self, data: bytes) -> bytes:
         """Take `data` in; returns what of it belongs to the next request.

@@ -55,6 +55,7 @@ def send(sock: socket.socket, data: bytes) -> int:
         OSError: as `send` has it.
     """
     if not IS_LINUX:
+        sock.setblocking(False)  # a thread may have left it with a time-out
         return sock.send(data)
     flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
     count: int = _send(sock.fileno(), data, len(data), flags)
@@ -70,12 +71,17 @@ def _error() -> OSError:
 
 if IS_LINUX:
 
+    class _Data(ctypes.Union):
+        """`epoll_data_t`: 64 bits, of which Python's `poll` wants the file."""
+
+        _fields_ = [("fd", ctypes.c_int), ("u64", ctypes.c_uint64)]
+
     class _Event(ctypes.Structure):
-        """`struct epoll_event`, packed on x86-64 alone; Python's `poll` wants the file as data."""
+        """`struct epoll_event`, packed on x86-64 alone: elsewhere its data begins at the eighth."""
 
         if platform.machine() == "x86_64":
             _pack_ = 1
-        _fields_ = [("events", ctypes.c_uint32), ("fd", ctypes.c_int), ("_", ctypes.c_uint32)]
+        _fields_ = [("events", ctypes.c_uint32), ("data", _Data)]
 
     _ADD, _DELETE = 1, 2  # EPOLL_CTL_…
     _epoll_ctl.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.POINTER(_Event)]
@@ -93,7 +99,7 @@ if IS_LINUX:
             self._number = self._epoll.fileno()
 
         def register(self, fd: int, events: int) -> None:
-            if _epoll_ctl(self._number, _ADD, fd, ctypes.byref(_Event(events, fd))) < 0:
+            if _epoll_ctl(self._number, _ADD, fd, ctypes.byref(_Event(events, _Data(fd)))) < 0:
                 raise _error()
 
         def unregister(self, fd: int) -> None:

@@ -277,7 +277,10 @@ class Worker(gthread.ThreadWorker):
             self._refuse(connection, "unavailable", BUSY)
             return
         request_id = str(new_id())
-        is_told = connection.say(problem_bytes("unavailable", BUSY, request_id, stays=True))
+        method = connection.incoming.method
+        is_told = connection.say(
+            problem_bytes("unavailable", BUSY, request_id, stays=True, method=method)
+        )
         self._note(connection, request_id, "unavailable", 503)
         if is_told:
             connection.next()
@@ -295,7 +298,8 @@ class Worker(gthread.ThreadWorker):
 
         self._look_away(connection)
         request_id = str(new_id())
-        connection.say(problem_bytes(code, detail, request_id, status))
+        method = connection.incoming.method
+        connection.say(problem_bytes(code, detail, request_id, status, method=method))
         self._note(connection, request_id, code, status or 503)
         self._take_leave(connection)
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import runpy
 import selectors
 import socket
 from collections.abc import Iterator
@@ -58,6 +59,26 @@ class TestASocket:
     @pytest.mark.skipif(not quick.IS_LINUX, reason="elsewhere these are Python's own calls")
     def test_keeps_the_interpreter(self):
         assert isinstance(quick._libc, ctypes.PyDLL)
+
+
+class TestElsewhereThanOnLinux:
+    def test_a_socket_with_a_time_out_is_not_waited_for(self, pair, monkeypatch):
+        monkeypatch.setattr(quick, "IS_LINUX", False)
+        ours, _ = pair
+        ours.settimeout(0.2)  # else the error would be another one
+        with pytest.raises(BlockingIOError):
+            while quick.send(ours, b"x" * 100_000):
+                pass
+
+
+@pytest.mark.skipif(not quick.IS_LINUX, reason="epoll is Linux's")
+@pytest.mark.parametrize(("machine", "begins", "size"), [("x86_64", 4, 12), ("aarch64", 8, 16)])
+def test_an_event_is_laid_out_as_the_kernel_of_each_machine_has_it(
+    machine, begins, size, monkeypatch
+):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    layout = runpy.run_path(quick.__file__)["_Event"]
+    assert (layout.data.offset, ctypes.sizeof(layout)) == (begins, size)
 
 
 class TestASelector:

@@ -133,12 +133,29 @@ class TestWhoIsTurnedAway:
             GET.replace(b"1.1", b"1.0") + b"\r\n",
             GET + b"\r\n" + GET,  # more than one question
             GET + b"Content-Length: 1, 2\r\n\r\n",  # who knows where the next one begins?
+            GET + b"Content-Length : 1\r\n\r\n",
+            GET + b"X: y\nContent-Length: 1\r\n\r\n",
+            GET + b"X: y\rContent-Length: 1\r\n\r\n",
+            GET + b"X: y\r\n Content-Length: 1\r\n\r\n",
+            GET + b"X\0: y\r\n\r\n",
+            GET + b"Transfer-Encoding : chunked\r\n\r\n",
+            GET + b"Transfer-Encoding: chunked\r\n\r\n0;\n\r\n\r\n",
+            GET.replace(b"1.1", b"1.2") + b"\r\n",
+            b"CONNECT elsewhere:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"HEAD http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
         ],
     )
     def test_is_let_go_where_nothing_more_is_to_come_or_to_be_known(self, turned_away, request_):
         answer, connection = turned_away(request_)
         assert b"\r\nConnection: close\r\n" in answer
         assert connection.state is State.LEAVING
+
+    @pytest.mark.parametrize("field", [b"", b"Connection: close\r\n"])
+    def test_gets_no_body_that_was_not_asked_for(self, turned_away, field):
+        answer, _ = turned_away(GET.replace(b"GET", b"HEAD") + field + b"\r\n")
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nContent-Length: 0" not in answer
+        assert answer.endswith(b"\r\n\r\n")
 
     def test_is_let_go_when_all_is_about_to_end(self, serving, turned_away):
         serving.alive = False
