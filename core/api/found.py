@@ -66,6 +66,8 @@ class Found:
             f" SELECT total, CASE WHEN total <= {FEW}"
             f" THEN ARRAY(SELECT id FROM found {some})::text END FROM counted"
         )
+        if ids is None and start >= total:  # to look for them would be to walk all rows in order
+            return total, []
         if ids is None:
             (ids,) = self._first(f"SELECT {in_order}")
         return total, _listed(ids)

@@ -214,7 +214,7 @@ class TestFound:
             for count in (1, 2, 10):
                 with statements() as done:
                     assert these.page(start, count) == (5, orders[start : start + count])
-                assert len(done.sql) == 1 + (is_chosen and few < 5)
+                assert len(done.sql) == 1 + (is_chosen and few < 5 and start < 5)
 
     @pytest.mark.parametrize("is_chosen", [True, False])
     def test_counts_no_further_than_it_says(self, orders, monkeypatch, is_chosen):

@@ -66,9 +66,13 @@ class TestElsewhereThanOnLinux:
         monkeypatch.setattr(quick, "IS_LINUX", False)
         ours, _ = pair
         ours.settimeout(0.2)  # else the error would be another one
-        with pytest.raises(BlockingIOError):
+
+        def fill() -> None:
             while quick.send(ours, b"x" * 100_000):
                 pass
+
+        with pytest.raises(BlockingIOError):
+            fill()
 
 
 @pytest.mark.skipif(not quick.IS_LINUX, reason="epoll is Linux's")
