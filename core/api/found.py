@@ -20,13 +20,15 @@ FEW = 500  # rows that are sooner sorted than found in order
 REMEMBERED = 500  # questions, of each process
 LONGEST = 1_000  # characters of a question that is remembered
 
-PAGES = ("page", "per_page", "cursor")
+CURSOR = "cursor"
+PAGES = ("page", "per_page", CURSOR)
 
 
 class Found:
     """The rows of a QuerySet in an order.
 
     `is_chosen` says that filters choose them: there may be a handful of them among a million.
+    `rows` is the QuerySet, or None where the statements are remembered: it is ten times their size.
     """
 
     def __init__(self, rows: Any, keys: Sequence[Key], *, is_chosen: bool) -> None:
@@ -42,7 +44,7 @@ class Found:
         """How many rows there are, counting no further than one beyond MAX_COUNTED."""
         if not self._sql:
             return 0
-        (total,) = self._first(f"SELECT count(*) FROM ({self._counted}) AS counted")  # noqa: S608
+        (total,) = self._first(f"SELECT {self._total}", times=1)
         return int(total)
 
     def page(self, start: int, count: int) -> tuple[int, list[str]]:
@@ -51,32 +53,32 @@ class Found:
         Asked for the first rows in some order, the planner may read all rows in that order, in the
         hope of meeting enough that pass the filters: endless where only a handful does. So a few
         rows are all found before they are sorted, and only more than that are looked for in order.
+        The planner does not look into a subquery with an OFFSET.
         """
         if not self._sql:
             return 0, []
         some = f"ORDER BY {self._order} LIMIT {count} OFFSET {start}"
         in_order = f"ARRAY(SELECT id FROM ({self._sql}) AS found {some})::text"  # noqa: S608
         if not self._is_chosen:
-            counted = f"SELECT count(*) FROM ({self._counted}) AS counted"  # noqa: S608
-            total, ids = self._first(f"SELECT ({counted}), {in_order}", times=2)
+            total, ids = self._first(f"SELECT {self._total}, {in_order}", times=2)
             return total, _listed(ids)
         total, ids = self._first(
-            f"WITH found AS MATERIALIZED ({self._counted}),"  # noqa: S608
-            " counted AS (SELECT count(*) AS total FROM found)"
-            f" SELECT total, CASE WHEN total <= {FEW}"
-            f" THEN ARRAY(SELECT id FROM found {some})::text END FROM counted"
+            f"WITH counted AS MATERIALIZED (SELECT {self._total} AS total)"  # noqa: S608
+            f" SELECT total, CASE WHEN total <= {FEW} THEN"
+            f" ARRAY(SELECT id FROM ({self._sql} OFFSET 0) AS few {some})::text END FROM counted",
+            times=2,
         )
-        if ids is None and start >= total:  # to look for them would be to walk all rows in order
+        if start >= total:
             return total, []
         if ids is None:
-            (ids,) = self._first(f"SELECT {in_order}")
+            (ids,) = self._first(f"SELECT {in_order}", times=1)
         return total, _listed(ids)
 
     @property
-    def _counted(self) -> str:
-        return f"{self._sql} LIMIT {MAX_COUNTED + 1}"
+    def _total(self) -> str:
+        return f"(SELECT count(*) FROM ({self._sql} LIMIT {MAX_COUNTED + 1}) AS counted)"  # noqa: S608
 
-    def _first(self, sql: str, *, times: int = 1) -> Any:
+    def _first(self, sql: str, *, times: int) -> Any:
         """The first row of a statement in which the QuerySet's own stands so many times."""
         with connection.cursor() as cursor:
             cursor.execute(sql, self._params * times)
@@ -99,6 +101,7 @@ def remembered(view: Any, composed: Callable[[], Found]) -> Found:
     found = _remembered.get(question)
     if found is None:
         found = composed()
+        found.rows = None
         if len(_remembered) >= REMEMBERED:
             _remembered.clear()
         _remembered[question] = found
@@ -110,7 +113,8 @@ def _question(view: Any) -> Hashable | None:
     who, given = view.request.user, view.request.query_params
     filters: type[StrictFilterSet] | None = view.filterset_class
     timeless = filters.timeless() if filters else frozenset()
-    if view.kwargs or len(view.request.META.get("QUERY_STRING", "")) > LONGEST:
+    is_long = len(view.request.META.get("QUERY_STRING", "")) > LONGEST
+    if view.kwargs or is_long or CURSOR in given:  # whose walk goes on from the QuerySet
         return None
     asked = {name: tuple(values) for name, values in given.lists() if name not in PAGES}
     if not timeless.issuperset(asked.keys() - {StrictOrdering.parameter}):

@@ -123,9 +123,9 @@ class ContractPagination(BasePagination):
         """
         self._read_request(request)
         if self.cursor is not None:
-            rows, keys = found().rows, found().keys
-            names = [key.name for key in keys]
-            return [row.id for row in self._walked(rows, keys, names)]
+            these = found()
+            names = [key.name for key in these.keys]
+            return [row.id for row in self._walked(these.rows, these.keys, names)]
         start = self._start()
         total, ids = self._numbered(found(), start)
         self._count(total)
