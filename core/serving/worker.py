@@ -273,7 +273,8 @@ class Worker(gthread.ThreadWorker):
         from core.ids import new_id
         from core.serving.answers import BUSY, problem_bytes
 
-        if not (self.alive and connection.is_in_turn):
+        is_roomy = self.nr_conns < self.worker_connections / 2
+        if not (self.alive and is_roomy and connection.is_in_turn):
             self._refuse(connection, "unavailable", BUSY)
             return
         request_id = str(new_id())

@@ -25,7 +25,7 @@ def serving(settings, monkeypatch) -> Iterator[Any]:
     made.cfg, made._settings, made._connections = SimpleNamespace(keepalive=5), settings, set()
     made._hand_over = lambda connection: connection.wait_for_thread(0)
     made._notes, made._room_for_notes = ThreadPoolExecutor(1), Semaphore()
-    made.clients = []
+    made.clients, made.worker_connections = [], 100
     yield made
     made._notes.shutdown()
     for client in made.clients:
@@ -156,6 +156,11 @@ class TestWhoIsTurnedAway:
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nContent-Length: 0" not in answer
         assert answer.endswith(b"\r\n\r\n")
+
+    def test_is_let_go_where_half_of_all_places_are_taken(self, serving, turned_away):
+        serving.worker_connections = 4
+        answers = [turned_away(GET + b"\r\n")[0] for _ in range(3)]
+        assert [b"\r\nConnection: close\r\n" in each for each in answers] == [False, True, True]
 
     def test_is_let_go_when_all_is_about_to_end(self, serving, turned_away):
         serving.alive = False
