@@ -50,14 +50,15 @@ def valkey_down(stack: Stack, bars: Bars, count: int = 200) -> None:
             bars.doing("Valkey is stopped")
             judge(bars, "R15", before, routes(server, count))
             bars.exactly("R15", "/health/ready", server.ask("GET", "/health/ready").status, 200)
-            told = server.ask("GET", "/health/detailed").json()["status"]
-            bars.exactly("R15", "/health/detailed", told, "degraded")
+            bars.exactly("R15", "/health/detailed", detailed(server), "degraded")
         finally:
             stack.valkey.come_back()
-        back = seconds_until(
-            lambda: server.ask("GET", "/health/detailed").json()["status"] == "ok", 15
-        )
+        back = seconds_until(lambda: detailed(server) == "ok", 15)
         bars.at_most("R15", "/health/detailed is ok after Valkey is back", back, 10, "s")
+
+
+def detailed(server: Server) -> str:
+    return str(server.ask("GET", "/health/detailed").json()["status"])
 
 
 def valkey_hung(stack: Stack, bars: Bars, count: int = 200) -> None:
@@ -82,10 +83,12 @@ def valkey_hung(stack: Stack, bars: Bars, count: int = 200) -> None:
         bars.at_most("R16", f"the slowest, beyond the usual {usual:.0f} ms", more[-1], 500, "ms")
         bars.at_most("R16", "the others, median beyond the usual", more[count // 2], 20, "ms")
         bars.exactly("R16", f"5xx and lost among {count} on every route", bad(mixed), 0)
-        again = seconds_until(lambda: max(one_by_one(server, 10)) < usual + 50, 20)
-        bars.at_most("R16", "usual times again after", again, 10, "s")
-        told = server.ask("GET", "/health/detailed").json()["status"]
-        bars.exactly("R16", "/health/detailed then", told, "ok")
+        began = time.monotonic()
+        seconds_until(lambda: max(one_by_one(server, 10)) < usual + 50, 20)
+        # Without a cache the times may be usual as well: it is back when it is asked again.
+        seconds_until(lambda: detailed(server) == "ok", 20)
+        again = time.monotonic() - began
+        bars.at_most("R16", "usual times, and /health/detailed ok, again after", again, 10, "s")
 
 
 def valkey_slow(stack: Stack, bars: Bars, count: int = 200) -> None:
